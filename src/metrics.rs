@@ -1,0 +1,311 @@
+//! Error metrics, from one pass over reference and approximation.
+//!
+//! The error of an element is `x - x̂`, reference less approximation, in f64. Sums are taken in f64 over fixed blocks of 4096
+//! elements in 8 lanes, and blocks are added in a fixed tree. So the result has the same bits for any chunking of the data and any
+//! number of threads, and stays within 1e-12 (relative) of a compensated sum at 16 million values.
+
+use rayon::prelude::*;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::error::{Error, Result};
+use crate::tensor::{Real, TASK_LEN, Tensor, with_values};
+
+/// How far an approximation x̂ is from its reference x; n elements, sums over all of them.
+///
+/// In JSON an infinity is the string `"inf"` or `"-inf"` and an undefined number `"nan"`, for JSON has no numbers for them.
+/// (`serde_json` reads every f64 back exactly with its feature `float_roundtrip`.)
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Metrics {
+    /// The number of elements, n.
+    pub elements: u64,
+    /// Mean squared error, `Σ (xᵢ-x̂ᵢ)² / n`, in squared units of the data; 0 is lossless. What the original notebook calls
+    /// the quantization error.
+    #[serde(with = "any_f64")]
+    pub mse: f64,
+    /// Root mean squared error, `√mse`, in units of the data. (Not `√Σ(xᵢ-x̂ᵢ)² / n`, which llama.cpp's tests call rmse.)
+    #[serde(with = "any_f64")]
+    pub rmse: f64,
+    /// Mean absolute error, `Σ |xᵢ-x̂ᵢ| / n`, in units of the data.
+    #[serde(with = "any_f64")]
+    pub mae: f64,
+    /// The largest `|xᵢ-x̂ᵢ|`, in units of the data.
+    #[serde(with = "any_f64")]
+    pub max_abs_error: f64,
+    /// The bias, `Σ (xᵢ-x̂ᵢ) / n`, in units of the data; above 0 where the approximation is too small.
+    #[serde(with = "any_f64")]
+    pub mean_error: f64,
+    /// `‖x-x̂‖ / ‖x‖`, Euclidean norms; 0 is lossless, NaN where x is all zero.
+    #[serde(with = "any_f64")]
+    pub relative_error: f64,
+    /// Signal-to-quantization-noise ratio in decibels, larger is better:
+    ///
+    /// ```text
+    ///              Σ xᵢ²
+    /// 10 · log₁₀ ───────────
+    ///            Σ (xᵢ-x̂ᵢ)²
+    /// ```
+    ///
+    /// +∞ where nothing was lost, NaN where x is all zero. The same number as torchao's `compute_error` and ONNX Runtime's
+    /// `compute_signal_to_quantization_noice_ratio`.
+    #[serde(with = "any_f64")]
+    pub sqnr_db: f64,
+    /// Cosine similarity, `Σ xᵢx̂ᵢ / (‖x‖·‖x̂‖)`, -1 to 1; NaN where either is all zero.
+    #[serde(with = "any_f64")]
+    pub cosine: f64,
+}
+
+impl Metrics {
+    /// Compares two tensors element by element, whatever their shapes and types.
+    ///
+    /// Squares are in f64: of f32 data they are always exact enough, of f64 data beyond 1e±154 they overflow to ∞ or vanish,
+    /// and the metrics built on them with them.
+    ///
+    /// ```
+    /// # use quantlens::{Metrics, Tensor};
+    /// let x = Tensor::from_vec("x", vec![3.0, -4.0])?;
+    /// let y = Tensor::from_vec("y", vec![3.0, -3.0])?;
+    /// let m = Metrics::between(&x, &y)?;
+    /// assert_eq!((m.mse, m.mae, m.max_abs_error, m.mean_error, m.relative_error), (0.5, 0.5, 1.0, -0.5, 0.2));
+    /// assert_eq!(Metrics::between(&x, &x)?.sqnr_db, f64::INFINITY);
+    /// # Ok::<(), quantlens::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Length`] if they differ in length.
+    pub fn between(reference: &Tensor, approximation: &Tensor) -> Result<Self> {
+        let mut accumulator = MetricsAccumulator::default();
+        with_values!(reference, |x| with_values!(approximation, |y| accumulator.push_parallel(x, y)))?;
+        accumulator.metrics().ok_or_else(|| Error::Empty { name: reference.name().to_owned() })
+    }
+}
+
+/// Metrics of data that comes in pieces. The result has the same bits however it was cut.
+#[derive(Debug, Clone, Default)]
+pub struct MetricsAccumulator {
+    /// Sums of full blocks, as a binary counter: level k holds the sum of 2^k blocks, or nothing.
+    tree: Vec<Option<Sums>>,
+    /// The elements of the block that is not yet full.
+    reference: Vec<f64>,
+    approximation: Vec<f64>,
+}
+
+/// Elements to a block. A task handles a whole number of them.
+pub(crate) const BLOCK: usize = 4096;
+const _: () = assert!(TASK_LEN.is_multiple_of(BLOCK));
+
+impl MetricsAccumulator {
+    /// Adds the next elements.
+    ///
+    /// # Errors
+    /// [`Error::Length`] if the slices differ in length.
+    pub fn push<T: Real, U: Real>(&mut self, reference: &[T], approximation: &[U]) -> Result<()> {
+        check_lengths(reference.len(), approximation.len())?;
+        let missing = (BLOCK - self.reference.len()) % BLOCK;
+        let (x_head, x_rest) = reference.split_at(missing.min(reference.len()));
+        let (y_head, y_rest) = approximation.split_at(x_head.len());
+        self.push_partial(x_head, y_head);
+        for (x, y) in x_rest.chunks(BLOCK).zip(y_rest.chunks(BLOCK)) {
+            if x.len() == BLOCK {
+                self.push_block(Sums::of(x, y));
+            } else {
+                self.push_partial(x, y);
+            }
+        }
+        Ok(())
+    }
+
+    fn push_partial<T: Real, U: Real>(&mut self, x: &[T], y: &[U]) {
+        self.reference.extend(x.iter().map(|x| x.to_f64()));
+        self.approximation.extend(y.iter().map(|y| y.to_f64()));
+        if self.reference.len() == BLOCK {
+            self.push_block(Sums::of(&self.reference, &self.approximation));
+            self.reference.clear();
+            self.approximation.clear();
+        }
+    }
+
+    /// As [`MetricsAccumulator::push`] into an empty accumulator, on all threads.
+    fn push_parallel<T: Real, U: Real>(&mut self, x: &[T], y: &[U]) -> Result<()> {
+        check_lengths(x.len(), y.len())?;
+        let blocks: Vec<Sums> =
+            x.par_chunks(BLOCK).zip(y.par_chunks(BLOCK)).with_min_len(TASK_LEN / BLOCK).map(|(x, y)| Sums::of(x, y)).collect();
+        blocks.into_iter().for_each(|sums| self.push_block(sums));
+        Ok(())
+    }
+
+    /// Adds the sums of the next block; only the last may be short.
+    pub(crate) fn push_block(&mut self, mut sums: Sums) {
+        for level in &mut self.tree {
+            match level.take() {
+                Some(earlier) => sums = earlier.plus(sums),
+                None => {
+                    *level = Some(sums);
+                    return;
+                }
+            }
+        }
+        self.tree.push(Some(sums));
+    }
+
+    /// The metrics of all elements so far; `None` before the first.
+    pub fn metrics(&self) -> Option<Metrics> {
+        let mut counter = self.clone();
+        if !self.reference.is_empty() {
+            counter.push_block(Sums::of(&self.reference, &self.approximation));
+        }
+        // Later blocks stand lower in the tree.
+        let total = counter.tree.into_iter().flatten().reduce(|later, earlier| earlier.plus(later))?;
+        Some(total.metrics())
+    }
+}
+
+fn check_lengths(reference: usize, approximation: usize) -> Result<()> {
+    if reference == approximation { Ok(()) } else { Err(Error::Length { reference, approximation }) }
+}
+
+/// The sums that all metrics come from.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Sums {
+    elements: u64,
+    squared_error: f64,
+    absolute_error: f64,
+    error: f64,
+    max_abs_error: f64,
+    squared_reference: f64,
+    squared_approximation: f64,
+    product: f64,
+}
+
+impl Sums {
+    /// Sums of at most [`BLOCK`] elements. Element i is added in lane i mod 8, lanes in a fixed tree.
+    pub(crate) fn of<T: Real, U: Real>(x: &[T], y: &[U]) -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if std::arch::is_x86_feature_detected!("avx2") {
+            // SAFETY: the CPU has AVX2, as was just asked.
+            return unsafe { Self::of_avx2(x, y) };
+        }
+        Self::of_lanes(x, y)
+    }
+
+    /// The same code with wider vectors, and so the same bits: AVX2 has no fused multiply-add.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2")]
+    fn of_avx2<T: Real, U: Real>(x: &[T], y: &[U]) -> Self {
+        Self::of_lanes(x, y)
+    }
+
+    #[inline(always)]
+    fn of_lanes<T: Real, U: Real>(x: &[T], y: &[U]) -> Self {
+        let mut lanes = Lanes::default();
+        let ((x_chunks, x_rest), (y_chunks, y_rest)) = (x.as_chunks::<LANES>(), y.as_chunks::<LANES>());
+        for (x, y) in x_chunks.iter().zip(y_chunks) {
+            for lane in 0..LANES {
+                lanes.add(lane, x[lane].to_f64(), y[lane].to_f64());
+            }
+        }
+        for (lane, (x, y)) in x_rest.iter().zip(y_rest).enumerate() {
+            lanes.add(lane, x.to_f64(), y.to_f64());
+        }
+        Self {
+            elements: x.len() as u64,
+            squared_error: tree_sum(lanes.squared_error),
+            absolute_error: tree_sum(lanes.absolute_error),
+            error: tree_sum(lanes.error),
+            max_abs_error: lanes.max_abs_error.iter().fold(0.0, |a, &b| if b > a { b } else { a }),
+            squared_reference: tree_sum(lanes.squared_reference),
+            squared_approximation: tree_sum(lanes.squared_approximation),
+            product: tree_sum(lanes.product),
+        }
+    }
+
+    fn plus(self, later: Self) -> Self {
+        Self {
+            elements: self.elements + later.elements,
+            squared_error: self.squared_error + later.squared_error,
+            absolute_error: self.absolute_error + later.absolute_error,
+            error: self.error + later.error,
+            max_abs_error: self.max_abs_error.max(later.max_abs_error),
+            squared_reference: self.squared_reference + later.squared_reference,
+            squared_approximation: self.squared_approximation + later.squared_approximation,
+            product: self.product + later.product,
+        }
+    }
+
+    fn metrics(self) -> Metrics {
+        let elements = self.elements as f64;
+        let mse = self.squared_error / elements;
+        let (signal, noise) = (self.squared_reference, self.squared_error);
+        Metrics {
+            elements: self.elements,
+            mse,
+            rmse: mse.sqrt(),
+            mae: self.absolute_error / elements,
+            max_abs_error: self.max_abs_error,
+            mean_error: self.error / elements,
+            relative_error: if signal == 0.0 { f64::NAN } else { (noise / signal).sqrt() },
+            sqnr_db: if signal == 0.0 { f64::NAN } else { 10.0 * (signal / noise).log10() },
+            // Rounding may carry it past 1 by an ulp.
+            cosine: (self.product / (signal.sqrt() * self.squared_approximation.sqrt())).clamp(-1.0, 1.0),
+        }
+    }
+}
+
+const LANES: usize = 8;
+
+#[derive(Default)]
+struct Lanes {
+    squared_error: [f64; LANES],
+    absolute_error: [f64; LANES],
+    error: [f64; LANES],
+    max_abs_error: [f64; LANES],
+    squared_reference: [f64; LANES],
+    squared_approximation: [f64; LANES],
+    product: [f64; LANES],
+}
+
+impl Lanes {
+    #[inline(always)]
+    fn add(&mut self, lane: usize, x: f64, y: f64) {
+        let error = x - y;
+        self.squared_error[lane] += error * error;
+        self.absolute_error[lane] += error.abs();
+        self.error[lane] += error;
+        self.max_abs_error[lane] = if error.abs() > self.max_abs_error[lane] { error.abs() } else { self.max_abs_error[lane] };
+        self.squared_reference[lane] += x * x;
+        self.squared_approximation[lane] += y * y;
+        self.product[lane] += x * y;
+    }
+}
+
+fn tree_sum([a, b, c, d, e, f, g, h]: [f64; LANES]) -> f64 {
+    ((a + b) + (c + d)) + ((e + f) + (g + h))
+}
+
+/// JSON has no infinities and no NaN: they are strings, everything else a number.
+pub(crate) mod any_f64 {
+    use super::*;
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum Number {
+        Finite(f64),
+        Named(String),
+    }
+
+    pub(crate) fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+        let number = if value.is_finite() { Number::Finite(*value) } else { Number::Named(value.to_string().to_lowercase()) };
+        number.serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+        match Number::deserialize(deserializer)? {
+            Number::Finite(value) => Ok(value),
+            Number::Named(name) => match name.as_str() {
+                "inf" => Ok(f64::INFINITY),
+                "-inf" => Ok(f64::NEG_INFINITY),
+                "nan" => Ok(f64::NAN),
+                _ => Err(serde::de::Error::custom(format!("`{name}` is no number: it is one, or inf, -inf or nan"))),
+            },
+        }
+    }
+}

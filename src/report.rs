@@ -1,0 +1,369 @@
+//! Tables: what quantization did, as polars data frames.
+
+use polars::prelude::{Column, DataFrame, IntoColumn, NamedFrom, Series};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::kernels::measure;
+use crate::metrics::{Metrics, any_f64};
+use crate::quantize::QParams;
+use crate::scheme::Scheme;
+use crate::tensor::{Dtype, Tensor};
+
+/// Anything that quantizes: three methods. [`Scheme`] is one; your own type is another and goes into the same report.
+///
+/// ```
+/// # use quantlens::{Dtype, Quantizer, Result, Scheme, Tensor, report};
+/// /// Keeps the sign and the exponent: every value becomes the power of two below it.
+/// struct PowerOfTwo;
+///
+/// impl Quantizer for PowerOfTwo {
+///     fn name(&self) -> String {
+///         "power-of-two".to_owned()
+///     }
+///     fn bits_per_element(&self, _shape: &[usize], _dtype: Dtype) -> Result<f64> {
+///         Ok(9.0)
+///     }
+///     fn fake_quantize(&self, tensor: &Tensor) -> Result<Tensor> {
+///         let floor = |x: f64| if x == 0.0 { 0.0 } else { x.signum() * x.abs().log2().floor().exp2() };
+///         Tensor::new(tensor.name(), tensor.shape(), tensor.to_f64_vec().into_iter().map(floor).collect())
+///     }
+/// }
+///
+/// let x = Tensor::from_vec("x", vec![0.5, 1.0, 3.0, -6.0])?;
+/// let quantizers: [Box<dyn Quantizer>; 2] = [Box::new(PowerOfTwo), Box::new(Scheme::symmetric(8))];
+/// let table = report(&[x], &quantizers)?;
+/// assert_eq!(table.column("scheme")?.str()?.get(0), Some("power-of-two"));
+/// assert_eq!(table.column("mse")?.f64()?.get(0), Some(1.25)); // (1² + 2²) / 4
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub trait Quantizer {
+    /// The name that reports show.
+    fn name(&self) -> String;
+
+    /// Bits an element costs in a tensor of this shape and type: codes, scales, zero points and padding.
+    ///
+    /// # Errors
+    /// Where the shape cannot be quantized so.
+    fn bits_per_element(&self, shape: &[usize], dtype: Dtype) -> Result<f64>;
+
+    /// The tensor as it comes back from quantization: the same shape, as many values.
+    ///
+    /// # Errors
+    /// Where the values cannot be quantized so.
+    fn fake_quantize(&self, tensor: &Tensor) -> Result<Tensor>;
+
+    /// A report's row. Comes for free; a quantizer with codes of its own may fill in more than the metrics.
+    ///
+    /// # Errors
+    /// As the methods above; [`Error::Length`] if `fake_quantize` returned another number of values.
+    fn report_row(&self, tensor: &Tensor) -> Result<ReportRow> {
+        let metrics = Metrics::between(tensor, &self.fake_quantize(tensor)?)?;
+        ReportRow::new(tensor, self.name(), self.bits_per_element(tensor.shape(), tensor.dtype())?, metrics)
+    }
+}
+
+impl<Q: Quantizer + ?Sized> Quantizer for &Q {
+    fn name(&self) -> String {
+        (**self).name()
+    }
+    fn bits_per_element(&self, shape: &[usize], dtype: Dtype) -> Result<f64> {
+        (**self).bits_per_element(shape, dtype)
+    }
+    fn fake_quantize(&self, tensor: &Tensor) -> Result<Tensor> {
+        (**self).fake_quantize(tensor)
+    }
+    fn report_row(&self, tensor: &Tensor) -> Result<ReportRow> {
+        (**self).report_row(tensor)
+    }
+}
+
+impl<Q: Quantizer + ?Sized> Quantizer for Box<Q> {
+    fn name(&self) -> String {
+        (**self).name()
+    }
+    fn bits_per_element(&self, shape: &[usize], dtype: Dtype) -> Result<f64> {
+        (**self).bits_per_element(shape, dtype)
+    }
+    fn fake_quantize(&self, tensor: &Tensor) -> Result<Tensor> {
+        (**self).fake_quantize(tensor)
+    }
+    fn report_row(&self, tensor: &Tensor) -> Result<ReportRow> {
+        (**self).report_row(tensor)
+    }
+}
+
+impl Quantizer for Scheme {
+    fn name(&self) -> String {
+        self.to_string()
+    }
+
+    fn bits_per_element(&self, shape: &[usize], dtype: Dtype) -> Result<f64> {
+        self.bits_per_element(shape, dtype)
+    }
+
+    fn fake_quantize(&self, tensor: &Tensor) -> Result<Tensor> {
+        self.fake_quantize(tensor)
+    }
+
+    fn report_row(&self, tensor: &Tensor) -> Result<ReportRow> {
+        let qparams = self.qparams(tensor)?;
+        let measured = measure(tensor, &qparams)?;
+        let elements = measured.metrics.elements as f64;
+        let bits_per_element = self.bits_per_element(tensor.shape(), tensor.dtype())?;
+        let share = |count: u64| count as f64 / elements;
+        let entropy = |&count: &u64| if count == 0 { 0.0 } else { -share(count) * share(count).log2() };
+        Ok(ReportRow {
+            format: Some(self.format().to_string()),
+            bits: Some(self.bits()),
+            granularity: Some(self.granularity().to_string()),
+            calibration: Some(self.calibration().to_string()),
+            scale: qparams.scale(),
+            zero_point: qparams.zero_point(),
+            clipped_fraction: Some(share(measured.clipped)),
+            levels_used: Some(measured.counts.iter().filter(|&&count| count > 0).count() as u64),
+            code_entropy_bits: Some(measured.counts.iter().map(entropy).sum()),
+            ..ReportRow::new(tensor, Quantizer::name(self), bits_per_element, measured.metrics)?
+        })
+    }
+}
+
+/// A report's row: one tensor under one scheme. Serializable; [`report`] makes a frame of such rows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ReportRow {
+    /// The tensor's name.
+    pub tensor: String,
+    /// f32 or f64.
+    pub dtype: Dtype,
+    /// The length of each axis.
+    pub shape: Vec<usize>,
+    /// The quantizer's name; of a [`Scheme`] one that parses back.
+    pub scheme: String,
+    /// The number format of a code, such as `int8`; null for a quantizer that does not say.
+    pub format: Option<String>,
+    /// Width of a code in bits.
+    pub bits: Option<u32>,
+    /// How many elements share a scale: `tensor`, `axis0`, `g128`.
+    pub granularity: Option<String>,
+    /// How the range was found: `minmax`, `p99.9`.
+    pub calibration: Option<String>,
+    /// What an element costs with its share of scales and zero points, in bits.
+    #[serde(with = "any_f64")]
+    pub bits_per_element: f64,
+    /// The scale, where there is one for all.
+    pub scale: Option<f64>,
+    /// The zero point, where there is one for all.
+    pub zero_point: Option<i64>,
+    /// The error metrics.
+    pub metrics: Metrics,
+    /// The share of elements outside the codes, moved to the first or last one; 0 to 1.
+    pub clipped_fraction: Option<f64>,
+    /// The number of different codes that occur.
+    pub levels_used: Option<u64>,
+    /// Shannon entropy of the codes, `-Σ pᵢ·log₂ pᵢ` in bits: what an entropy coder could store a code in. At most `bits`.
+    pub code_entropy_bits: Option<f64>,
+}
+
+impl ReportRow {
+    /// A row with what every quantizer knows.
+    ///
+    /// # Errors
+    /// [`Error::Length`] if the metrics are not of as many elements as the tensor has.
+    pub fn new(tensor: &Tensor, scheme: String, bits_per_element: f64, metrics: Metrics) -> Result<Self> {
+        if metrics.elements != tensor.len() as u64 {
+            return Err(Error::Length { reference: tensor.len(), approximation: metrics.elements as usize });
+        }
+        Ok(Self {
+            tensor: tensor.name().to_owned(),
+            dtype: tensor.dtype(),
+            shape: tensor.shape().to_vec(),
+            scheme,
+            format: None,
+            bits: None,
+            granularity: None,
+            calibration: None,
+            bits_per_element,
+            scale: None,
+            zero_point: None,
+            metrics,
+            clipped_fraction: None,
+            levels_used: None,
+            code_entropy_bits: None,
+        })
+    }
+}
+
+/// One row per tensor and scheme, tensors in order, under each the schemes in order.
+///
+/// Columns: `tensor`, `dtype`, `shape`, `elements`, `scheme`, `format`, `bits`, `granularity`, `calibration`, `bits_per_element`,
+/// `scale` and `zero_point` (null where there are several), the fields of [`Metrics`], `clipped_fraction`, `levels_used`,
+/// `code_entropy_bits`. See [`ReportRow`] for units. Filter, sort, join and save are polars'.
+///
+/// ```
+/// # use quantlens::{Scheme, Synthetic, report};
+/// let weights = Synthetic::normal(0.0, 0.02).seed(1).tensor::<f32>("weights", &[64, 128])?;
+/// let table = report(&[weights], &[Scheme::asymmetric(8), Scheme::symmetric(8), Scheme::symmetric(4).per_group(32)])?;
+/// assert_eq!(table.height(), 3);
+/// let sqnr_db = table.column("sqnr_db")?.f64()?;
+/// assert!(sqnr_db.get(0) > sqnr_db.get(2));
+/// assert_eq!(table.column("bits_per_element")?.f64()?.get(2), Some(5.0)); // 4 + 32 / 32
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// What quantizing the first failing tensor says; [`Error::Nothing`] without tensors or schemes.
+pub fn report<Q: Quantizer>(tensors: &[Tensor], schemes: &[Q]) -> Result<DataFrame> {
+    frame_of_rows(&report_rows(tensors, schemes)?)
+}
+
+/// The rows of [`report`], to serialize or to compute with.
+///
+/// # Errors
+/// As [`report`].
+pub fn report_rows<Q: Quantizer>(tensors: &[Tensor], schemes: &[Q]) -> Result<Vec<ReportRow>> {
+    if tensors.is_empty() || schemes.is_empty() {
+        let reason = format!("it needs a tensor and a scheme, and has {} and {}", tensors.len(), schemes.len());
+        return Err(Error::Nothing { what: "report", reason });
+    }
+    let pairs = tensors.iter().flat_map(|tensor| schemes.iter().map(move |scheme| (tensor, scheme)));
+    pairs.map(|(tensor, scheme)| scheme.report_row(tensor)).collect()
+}
+
+/// The frame of these rows, as [`report`] gives it.
+///
+/// # Errors
+/// Only what polars refuses.
+pub fn frame_of_rows(rows: &[ReportRow]) -> Result<DataFrame> {
+    fn column<'a, V>(name: &str, rows: &'a [ReportRow], value: impl Fn(&'a ReportRow) -> V) -> Column
+    where
+        Series: NamedFrom<Vec<V>, [V]>,
+    {
+        Series::new(name.into(), rows.iter().map(value).collect::<Vec<V>>()).into_column()
+    }
+    let text = |name: &str, value: fn(&ReportRow) -> Option<&str>| column(name, rows, value);
+    let number = |name: &str, value: fn(&ReportRow) -> f64| column(name, rows, value);
+    let owned: Vec<(String, String)> = rows.iter().map(|row| (row.dtype.to_string(), format!("{:?}", row.shape))).collect();
+    let owned_text = |name: &str, value: fn(&(String, String)) -> &String| {
+        Series::new(name.into(), owned.iter().map(|pair| value(pair).as_str()).collect::<Vec<_>>()).into_column()
+    };
+    let columns = vec![
+        text("tensor", |row| Some(&row.tensor)),
+        owned_text("dtype", |pair| &pair.0),
+        owned_text("shape", |pair| &pair.1),
+        column("elements", rows, |row| row.metrics.elements),
+        text("scheme", |row| Some(&row.scheme)),
+        text("format", |row| row.format.as_deref()),
+        column("bits", rows, |row| row.bits),
+        text("granularity", |row| row.granularity.as_deref()),
+        text("calibration", |row| row.calibration.as_deref()),
+        number("bits_per_element", |row| row.bits_per_element),
+        column("scale", rows, |row| row.scale),
+        column("zero_point", rows, |row| row.zero_point),
+        number("mse", |row| row.metrics.mse),
+        number("rmse", |row| row.metrics.rmse),
+        number("mae", |row| row.metrics.mae),
+        number("max_abs_error", |row| row.metrics.max_abs_error),
+        number("mean_error", |row| row.metrics.mean_error),
+        number("relative_error", |row| row.metrics.relative_error),
+        number("sqnr_db", |row| row.metrics.sqnr_db),
+        number("cosine", |row| row.metrics.cosine),
+        column("clipped_fraction", rows, |row| row.clipped_fraction),
+        column("levels_used", rows, |row| row.levels_used),
+        column("code_entropy_bits", rows, |row| row.code_entropy_bits),
+    ];
+    Ok(DataFrame::new(rows.len(), columns)?)
+}
+
+/// A report of one scheme at each of these widths, in bits: how much error a bit buys.
+///
+/// ```
+/// # use quantlens::{Scheme, Synthetic, sweep};
+/// let x = Synthetic::uniform(-1.0, 1.0).seed(3).tensor::<f32>("x", &[4096])?;
+/// let table = sweep(&[x], &[Scheme::asymmetric(8)], 2..=8)?;
+/// assert_eq!(table.height(), 7);
+/// # Ok::<(), quantlens::Error>(())
+/// ```
+///
+/// # Errors
+/// As [`report`]; a width the scheme cannot have.
+pub fn sweep(tensors: &[Tensor], schemes: &[Scheme], bits: impl IntoIterator<Item = u32> + Clone) -> Result<DataFrame> {
+    let widths = |scheme: &Scheme| {
+        let scheme = *scheme;
+        bits.clone().into_iter().map(move |bits| scheme.with_bits(bits))
+    };
+    report(tensors, &schemes.iter().flat_map(widths).collect::<Vec<_>>())
+}
+
+/// One row per element: `index`, `original`, and for each scheme `code`, `dequantized` and `error` (original less dequantized).
+/// With several schemes their columns stand side by side and carry the scheme's name, as `code:uint8-asym`.
+///
+/// ```
+/// # use quantlens::{Scheme, Tensor, elements};
+/// let x = Tensor::from_vec("x", vec![-1.0, 0.25, 2.0])?;
+/// let table = elements(&x, &[Scheme::asymmetric(8), Scheme::symmetric(8)])?;
+/// assert_eq!(table.column("code:uint8-asym")?.i32()?.get(1), Some(106));
+/// assert_eq!(table.column("code:int8-sym")?.i32()?.get(1), Some(16));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// As [`Scheme::quantize`]; [`Error::Nothing`] without schemes; [`Error::Polars`] if a scheme is there twice.
+pub fn elements(tensor: &Tensor, schemes: &[Scheme]) -> Result<DataFrame> {
+    if schemes.is_empty() {
+        return Err(Error::Nothing { what: "elements", reason: "it needs at least one scheme".to_owned() });
+    }
+    let index = Series::new("index".into(), (0..tensor.len() as u64).collect::<Vec<_>>());
+    let original = tensor.to_series().with_name("original".into());
+    let mut columns = vec![index.into_column(), original.clone().into_column()];
+    for scheme in schemes {
+        let name = |what: &str| match schemes {
+            [_] => what.into(),
+            _ => format!("{what}:{scheme}").into(),
+        };
+        let quantized = scheme.quantize(tensor)?;
+        let dequantized = quantized.dequantize()?.to_series().with_name(name("dequantized"));
+        let error = (&original - &dequantized)?.with_name(name("error"));
+        columns.push(Series::new(name("code"), quantized.codes().to_vec()).into_column());
+        columns.push(dequantized.into_column());
+        columns.push(error.into_column());
+    }
+    Ok(DataFrame::new(tensor.len(), columns)?)
+}
+
+/// One row per code the scheme has, used or not: `code`, `value` (what it stands for), `count` and `fraction` of the elements.
+///
+/// ```
+/// # use quantlens::{Scheme, Tensor, levels};
+/// let x = Tensor::from_vec("x", vec![-1.0, -0.9, 0.0, 1.0])?;
+/// let table = levels(&x, &Scheme::symmetric(2))?;
+/// assert_eq!(table.column("count")?.u64()?.to_vec(), [Some(2), Some(1), Some(1)]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// As [`Scheme::qparams`]; [`Error::SeveralBlocks`] where a code stands for several values.
+pub fn levels(tensor: &Tensor, scheme: &Scheme) -> Result<DataFrame> {
+    let qparams = scheme.qparams(tensor)?;
+    let (codes, values) = code_values(&qparams)?;
+    let counts = measure(tensor, &qparams)?.counts;
+    let fractions: Vec<f64> = counts.iter().map(|&count| count as f64 / tensor.len() as f64).collect();
+    let columns = vec![
+        Series::new("code".into(), codes).into_column(),
+        Series::new("value".into(), values).into_column(),
+        Series::new("count".into(), counts).into_column(),
+        Series::new("fraction".into(), fractions).into_column(),
+    ];
+    Ok(DataFrame::new_infer_height(columns)?)
+}
+
+/// Every code of these parameters and the value it stands for, rising. One block only.
+pub(crate) fn code_values(qparams: &QParams) -> Result<(Vec<i32>, Vec<f64>)> {
+    let (scheme, blocks) = (qparams.scheme(), qparams.scales().len());
+    if blocks != 1 {
+        return Err(Error::SeveralBlocks { format: scheme.format(), blocks });
+    }
+    let codes: Vec<i32> = (scheme.quant_min()..=scheme.quant_max()).collect();
+    let values = qparams.decode_codes(&codes);
+    Ok((codes, values))
+}

@@ -1,0 +1,404 @@
+//! `Tensor`: name, shape and finite f32 or f64 values. The gate: what is wrong with data is said here, and nowhere after.
+
+use std::fmt;
+use std::str::FromStr;
+
+use polars::prelude::{
+    ChunkedArray, DataType, Float32Chunked, Float32Type, Float64Chunked, Float64Type, IntoSeries, PolarsFloatType,
+    PolarsNumericType, Series,
+};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// The type of a tensor's values, which is the type its quantization is computed in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dtype {
+    /// IEEE 754 binary32, what runtimes compute in.
+    F32,
+    /// IEEE 754 binary64, what numpy computes in unless told otherwise.
+    F64,
+}
+
+impl Dtype {
+    /// Width in bits: 32 or 64.
+    pub fn bits(self) -> u32 {
+        match self {
+            Self::F32 => 32,
+            Self::F64 => 64,
+        }
+    }
+}
+
+impl fmt::Display for Dtype {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::F32 => "f32",
+            Self::F64 => "f64",
+        })
+    }
+}
+
+impl FromStr for Dtype {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "f32" => Ok(Self::F32),
+            "f64" => Ok(Self::F64),
+            _ => Err(format!("`{text}` is no dtype: it is f32 or f64")),
+        }
+    }
+}
+
+/// f32 or f64: what every formula of this crate is generic over. Sealed; the two types are all there are.
+pub trait Real:
+    sealed::Sealed
+    + Copy
+    + Send
+    + Sync
+    + PartialOrd
+    + fmt::Debug
+    + fmt::Display
+    + std::ops::Add<Output = Self>
+    + std::ops::Sub<Output = Self>
+    + std::ops::Mul<Output = Self>
+    + std::ops::Div<Output = Self>
+    + std::ops::Neg<Output = Self>
+    + 'static
+{
+    /// Which of the two.
+    const DTYPE: Dtype;
+    /// The number 0.
+    const ZERO: Self;
+    /// The number 1.
+    const ONE: Self;
+    /// The smallest positive normal number.
+    const MIN_NORMAL: Self;
+
+    /// From f64, rounded to nearest, ties to even.
+    fn from_f64(value: f64) -> Self;
+    /// To f64, exact.
+    fn to_f64(self) -> f64;
+    /// |self|.
+    fn abs(self) -> Self;
+    /// Neither NaN nor ±∞.
+    fn is_finite(self) -> bool;
+    /// Nearest whole number, ties to even. Only for |self| ≤ 2²² (f32) or 2⁵¹ (f64), which lets it be two additions that
+    /// every CPU does several at a time; a general rounding is a function call on baseline x86-64.
+    fn round_small(self) -> Self;
+    /// A whole number in 0 to 2²³ - 1 as an integer, likewise without a conversion that needs checks.
+    fn small_to_u32(self) -> u32;
+    /// A polars column over the values, without a copy.
+    #[doc(hidden)]
+    fn into_values(values: Vec<Self>) -> Values;
+    /// The values, if they are of this type.
+    #[doc(hidden)]
+    fn of(values: &Values) -> Option<&[Self]>;
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for f32 {}
+    impl Sealed for f64 {}
+}
+
+macro_rules! real {
+    ($t:ident, $dtype:ident, $chunked:ident, $two_to_the_mantissa:literal) => {
+        impl Real for $t {
+            const DTYPE: Dtype = Dtype::$dtype;
+            const ZERO: Self = 0.0;
+            const ONE: Self = 1.0;
+            const MIN_NORMAL: Self = $t::MIN_POSITIVE;
+
+            #[inline(always)]
+            fn from_f64(value: f64) -> Self {
+                value as $t
+            }
+            #[inline(always)]
+            fn to_f64(self) -> f64 {
+                self.into()
+            }
+            #[inline(always)]
+            fn abs(self) -> Self {
+                $t::abs(self)
+            }
+            #[inline(always)]
+            fn is_finite(self) -> bool {
+                $t::is_finite(self)
+            }
+            #[inline(always)]
+            fn round_small(self) -> Self {
+                // Adding 1.5 · 2^mantissa leaves no room for a fraction, so the addition itself rounds, half to even.
+                const MAGIC: $t = 1.5 * $two_to_the_mantissa;
+                (self + MAGIC) - MAGIC
+            }
+            #[inline(always)]
+            fn small_to_u32(self) -> u32 {
+                ((self + $two_to_the_mantissa).to_bits() & 0x7f_ffff) as u32
+            }
+            fn into_values(values: Vec<Self>) -> Values {
+                Values::$dtype($chunked::from_vec("".into(), values))
+            }
+            fn of(values: &Values) -> Option<&[Self]> {
+                match values {
+                    Values::$dtype(array) => Some(contiguous(array)),
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+real!(f32, F32, Float32Chunked, 8_388_608.0);
+real!(f64, F64, Float64Chunked, 4_503_599_627_370_496.0);
+
+/// One contiguous, null-free chunk: polars' own buffer, so a column becomes a tensor, and a tensor a column, without a copy.
+#[doc(hidden)]
+#[derive(Debug, Clone)]
+pub enum Values {
+    F32(Float32Chunked),
+    F64(Float64Chunked),
+}
+
+/// The gate leaves one chunk without nulls, so the first chunk is all there is.
+fn contiguous<T: PolarsNumericType>(array: &ChunkedArray<T>) -> &[T::Native] {
+    array.downcast_iter().next().map_or(&[], |chunk| chunk.values().as_slice())
+}
+
+/// Runs one body for whichever type the tensor holds.
+macro_rules! with_values {
+    ($tensor:expr, |$values:ident| $body:expr) => {
+        match $tensor.slice_of() {
+            $crate::tensor::Slice::F32($values) => $body,
+            $crate::tensor::Slice::F64($values) => $body,
+        }
+    };
+}
+pub(crate) use with_values;
+
+/// The values of a tensor, borrowed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Slice<'a> {
+    /// f32 values.
+    F32(&'a [f32]),
+    /// f64 values.
+    F64(&'a [f64]),
+}
+
+/// A named array of finite numbers, row-major (C order), in f32 or f64.
+///
+/// It owns its values and shares them when cloned (a clone costs no copy), because a notebook cell cannot keep a borrow.
+/// f64 data is quantized in f64 and f32 data in f32.
+///
+/// ```
+/// # use quantlens::{Dtype, Tensor};
+/// let weights = Tensor::new("weights", &[2, 3], vec![0.5_f32, -1.0, 2.0, 0.0, 1.5, -0.25])?;
+/// assert_eq!(weights.dtype(), Dtype::F32);
+/// assert_eq!((weights.min(), weights.max()), (-1.0, 2.0));
+/// assert_eq!(Tensor::from_vec("bad", vec![1.0, f64::NAN]).unwrap_err().to_string(),
+///     "tensor `bad` has NaN at index 1: every value must be finite, remove or replace it first");
+/// # Ok::<(), quantlens::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Tensor {
+    name: String,
+    shape: Vec<usize>,
+    values: Values,
+    min: f64,
+    max: f64,
+}
+
+impl Tensor {
+    /// A tensor of this shape, its last axis contiguous.
+    ///
+    /// # Errors
+    /// [`Error::Empty`] without values, [`Error::Shape`] if the shape does not multiply out to their number,
+    /// [`Error::NotFinite`] with the first index that holds NaN or ±∞.
+    pub fn new<T: Real>(name: impl Into<String>, shape: &[usize], values: Vec<T>) -> Result<Self> {
+        Self::admit::<T>(name.into(), shape, T::into_values(values))
+    }
+
+    /// A tensor with one axis.
+    ///
+    /// # Errors
+    /// As [`Tensor::new`].
+    pub fn from_vec<T: Real>(name: impl Into<String>, values: Vec<T>) -> Result<Self> {
+        let shape = [values.len()];
+        Self::new(name, &shape, values)
+    }
+
+    /// A tensor with one axis, from a copy of the slice.
+    ///
+    /// # Errors
+    /// As [`Tensor::new`].
+    pub fn from_slice<T: Real>(name: impl Into<String>, values: &[T]) -> Result<Self> {
+        Self::from_vec(name, values.to_vec())
+    }
+
+    /// A tensor with one axis, named as the series. A series of one chunk is shared, one of several is joined.
+    ///
+    /// # Errors
+    /// [`Error::ColumnDtype`] unless f32 or f64, [`Error::Null`] with the first null row, and as [`Tensor::new`].
+    pub fn from_series(series: &Series) -> Result<Self> {
+        let name = series.name().to_string();
+        if series.null_count() > 0 {
+            let row = series.is_null().iter().position(|null| null == Some(true)).unwrap_or(0);
+            return Err(Error::Null { column: name, row });
+        }
+        let shape = [series.len()];
+        match series.dtype() {
+            DataType::Float32 => Self::admit::<f32>(name, &shape, Values::F32(one_chunk::<Float32Type>(series.f32()?))),
+            DataType::Float64 => Self::admit::<f64>(name, &shape, Values::F64(one_chunk::<Float64Type>(series.f64()?))),
+            other => Err(Error::ColumnDtype { column: name, dtype: other.to_string() }),
+        }
+    }
+
+    fn admit<T: Real>(name: String, shape: &[usize], values: Values) -> Result<Self> {
+        let slice = T::of(&values).unwrap_or_default();
+        if slice.is_empty() {
+            return Err(Error::Empty { name });
+        }
+        check_shape(&name, shape, slice.len())?;
+        let (min, max) = finite_min_max(&name, slice)?;
+        Ok(Self { name, shape: shape.to_vec(), min: min.to_f64(), max: max.to_f64(), values })
+    }
+
+    /// The same values under another shape.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if it does not multiply out to the number of values.
+    pub fn with_shape(self, shape: &[usize]) -> Result<Self> {
+        check_shape(&self.name, shape, self.len())?;
+        Ok(Self { shape: shape.to_vec(), ..self })
+    }
+
+    /// The same values under another name.
+    pub fn with_name(self, name: impl Into<String>) -> Self {
+        Self { name: name.into(), ..self }
+    }
+
+    /// The name that reports show.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The length of each axis; the last is contiguous.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// f32 or f64.
+    pub fn dtype(&self) -> Dtype {
+        match self.values {
+            Values::F32(_) => Dtype::F32,
+            Values::F64(_) => Dtype::F64,
+        }
+    }
+
+    /// The number of values, at least 1.
+    #[expect(clippy::len_without_is_empty, reason = "an empty tensor cannot be made")]
+    pub fn len(&self) -> usize {
+        with_values!(self, |values| values.len())
+    }
+
+    /// The smallest value.
+    pub fn min(&self) -> f64 {
+        self.min
+    }
+
+    /// The largest value.
+    pub fn max(&self) -> f64 {
+        self.max
+    }
+
+    /// The values, as whichever type they are.
+    pub fn slice_of(&self) -> Slice<'_> {
+        match &self.values {
+            Values::F32(array) => Slice::F32(contiguous(array)),
+            Values::F64(array) => Slice::F64(contiguous(array)),
+        }
+    }
+
+    /// The values as `T`; `None` if they are of the other type.
+    pub fn values<T: Real>(&self) -> Option<&[T]> {
+        T::of(&self.values)
+    }
+
+    /// The values as f64, exact, in a new vector.
+    pub fn to_f64_vec(&self) -> Vec<f64> {
+        with_values!(self, |values| values.iter().map(|value| value.to_f64()).collect())
+    }
+
+    /// The values as a column of the tensor's name, shared.
+    pub fn to_series(&self) -> Series {
+        let series = match &self.values {
+            Values::F32(array) => array.clone().into_series(),
+            Values::F64(array) => array.clone().into_series(),
+        };
+        series.with_name(self.name.as_str().into())
+    }
+}
+
+impl fmt::Debug for Tensor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, shape, min, max, .. } = self;
+        write!(f, "Tensor `{name}` {} {shape:?}, {min} to {max}", self.dtype())
+    }
+}
+
+impl PartialEq for Tensor {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name && self.shape == other.shape && self.slice_of() == other.slice_of()
+    }
+}
+
+fn one_chunk<T: PolarsFloatType>(array: &ChunkedArray<T>) -> ChunkedArray<T> {
+    array.rechunk().into_owned()
+}
+
+fn check_shape(name: &str, shape: &[usize], elements: usize) -> Result<()> {
+    let needed = shape.iter().try_fold(1_usize, |product, &length| product.checked_mul(length)).unwrap_or(usize::MAX);
+    if needed == elements { Ok(()) } else { Err(Error::Shape { name: name.to_owned(), shape: shape.to_vec(), needed, elements }) }
+}
+
+/// Elements that one task handles: large enough to be worth a thread, small enough to share work evenly.
+pub(crate) const TASK_LEN: usize = 1 << 18;
+
+/// Smallest and largest value, in one pass that also finds what is not finite.
+fn finite_min_max<T: Real>(name: &str, values: &[T]) -> Result<(T, T)> {
+    let (min, max, finite) = values
+        .par_chunks(TASK_LEN)
+        .map(|chunk| {
+            let (min, max) = min_max(chunk);
+            // x - x is 0 for every finite x and NaN for the others; no branch an element, so several are done at a time.
+            let finite = chunk.iter().fold(true, |finite, &x| finite & (x - x == T::ZERO));
+            (min, max, finite)
+        })
+        .reduce_with(|a, b| (if b.0 < a.0 { b.0 } else { a.0 }, if b.1 > a.1 { b.1 } else { a.1 }, a.2 && b.2))
+        .unwrap_or((T::ZERO, T::ZERO, true));
+    if !finite && let Some(index) = values.iter().position(|value| !value.is_finite()) {
+        return Err(Error::NotFinite { name: name.to_owned(), index, value: values[index].to_f64() });
+    }
+    Ok((min, max))
+}
+
+/// Smallest and largest value of a slice without NaN; (0, 0) of an empty one.
+pub(crate) fn min_max<T: Real>(values: &[T]) -> (T, T) {
+    const LANES: usize = 16;
+    let Some(&first) = values.first() else { return (T::ZERO, T::ZERO) };
+    let (mut min, mut max) = ([first; LANES], [first; LANES]);
+    let (chunks, rest) = values.as_chunks::<LANES>();
+    for chunk in chunks {
+        for lane in 0..LANES {
+            min[lane] = if chunk[lane] < min[lane] { chunk[lane] } else { min[lane] };
+            max[lane] = if chunk[lane] > max[lane] { chunk[lane] } else { max[lane] };
+        }
+    }
+    let smaller = |a: T, b: T| if b < a { b } else { a };
+    let larger = |a: T, b: T| if b > a { b } else { a };
+    let min = min.iter().chain(rest).copied().fold(first, smaller);
+    let max = max.iter().chain(rest).copied().fold(first, larger);
+    (min, max)
+}
