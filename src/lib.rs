@@ -20,8 +20,14 @@ pub mod report;
 
 pub mod frame;
 
+pub mod figure;
+pub mod plot;
+
+pub mod display;
+
 pub use calibrate::Calibration;
 pub use error::{Error, Result};
+pub use figure::Figure;
 pub use format::{Format, Rounding, Signedness};
 pub use frame::{DataFrameQuantExt, SeriesQuantExt};
 pub use metrics::{Metrics, MetricsAccumulator};

@@ -1,6 +1,6 @@
 //! Seeded synthetic data: the same numbers for the same seed.
 
-use rand::Rng;
+use rand::RngExt;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution as _, StandardNormal};

@@ -1,0 +1,403 @@
+//! `Figure`: a chart as data, drawn by plotters to SVG and PNG, the same bytes everywhere.
+
+use std::path::Path;
+use std::sync::OnceLock;
+
+use plotters::coord::Shift;
+use plotters::element::{Drawable, PointCollection};
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+use plotters::style::{FontStyle, register_font};
+use plotters_backend::DrawingErrorKind;
+
+use crate::error::{Error, Result};
+
+/// Colours of the Okabe-Ito palette, which stay apart for every kind of colour vision.
+/// Source: <https://jfly.uni-koeln.de/color/>
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ink {
+    /// For the data itself.
+    Black,
+    /// For aids: grids, diagonals, laws.
+    Gray,
+    /// First of the series.
+    Blue,
+    /// Second of the series.
+    Vermillion,
+    /// Third of the series.
+    Green,
+    /// Fourth of the series.
+    Purple,
+    /// Fifth of the series.
+    Orange,
+    /// Sixth of the series.
+    SkyBlue,
+}
+
+impl Ink {
+    /// The colour of the n-th series, from 0; they start over after six.
+    pub fn of_series(index: usize) -> Self {
+        [Self::Blue, Self::Vermillion, Self::Green, Self::Purple, Self::Orange, Self::SkyBlue][index % 6]
+    }
+
+    fn rgb(self) -> RGBColor {
+        match self {
+            Self::Black => RGBColor(0x22, 0x22, 0x22),
+            Self::Gray => RGBColor(0x99, 0x99, 0x99),
+            Self::Blue => RGBColor(0x00, 0x72, 0xB2),
+            Self::Vermillion => RGBColor(0xD5, 0x5E, 0x00),
+            Self::Green => RGBColor(0x00, 0x9E, 0x73),
+            Self::Purple => RGBColor(0xCC, 0x79, 0xA7),
+            Self::Orange => RGBColor(0xE6, 0x9F, 0x00),
+            Self::SkyBlue => RGBColor(0x56, 0xB4, 0xE9),
+        }
+    }
+}
+
+/// The shape of a point, so that series differ in more than colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Marker {
+    /// A filled disc.
+    Disc,
+    /// An open circle, larger, so that a disc shows inside it.
+    Circle,
+    /// A cross.
+    Cross,
+    /// An open square.
+    Square,
+    /// An open triangle.
+    Triangle,
+}
+
+impl Marker {
+    /// The marker of the n-th series, from 0; they start over after four.
+    pub fn of_series(index: usize) -> Self {
+        [Self::Circle, Self::Cross, Self::Square, Self::Triangle][index % 4]
+    }
+}
+
+/// How a series is drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// Points joined in order.
+    Line,
+    /// Points joined by a broken line.
+    Dashed,
+    /// A marker at each point.
+    Points(Marker),
+    /// A marker at each point, and a line from it to y = 0.
+    Stems(Marker),
+    /// A line across the whole figure at each point's y.
+    Levels,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Series {
+    label: Option<String>,
+    ink: Ink,
+    style: Style,
+    points: Vec<(f64, f64)>,
+}
+
+/// A chart: title, axes and series, drawn when it is asked for.
+///
+/// Fonts are bundled, so the bytes are the same on every machine. In a notebook it shows itself as SVG, PNG and text.
+///
+/// ```
+/// # use quantlens::figure::{Figure, Ink, Style};
+/// let figure = Figure::new("Squares grow")
+///     .axes("side (m)", "area (m²)")
+///     .series("area", Ink::Blue, Style::Line, (0..=10).map(|x| (f64::from(x), f64::from(x * x))));
+/// assert!(figure.to_svg()?.starts_with("<svg"));
+/// assert_eq!(&figure.to_png()?[1..4], b"PNG");
+/// # Ok::<(), quantlens::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct Figure {
+    title: String,
+    subtitle: String,
+    x_label: String,
+    y_label: String,
+    series: Vec<Series>,
+}
+
+/// Width and height of a figure in pixels.
+pub const SIZE: (u32, u32) = (900, 500);
+
+impl Figure {
+    /// A figure without series. The title should state what is to be seen.
+    pub fn new(title: impl Into<String>) -> Self {
+        Self { title: title.into(), subtitle: String::new(), x_label: String::new(), y_label: String::new(), series: Vec::new() }
+    }
+
+    /// A line under the title: what the data is.
+    pub fn subtitle(self, subtitle: impl Into<String>) -> Self {
+        Self { subtitle: subtitle.into(), ..self }
+    }
+
+    /// What the axes show, with the unit.
+    pub fn axes(self, x_label: impl Into<String>, y_label: impl Into<String>) -> Self {
+        Self { x_label: x_label.into(), y_label: y_label.into(), ..self }
+    }
+
+    /// Adds a series of (x, y) points, drawn over the ones before; points that are not finite are left out. The label stands
+    /// in the legend; an empty one does not.
+    pub fn series(
+        mut self,
+        label: impl Into<String>,
+        ink: Ink,
+        style: Style,
+        points: impl IntoIterator<Item = (f64, f64)>,
+    ) -> Self {
+        let finite = |&(x, y): &(f64, f64)| x.is_finite() && y.is_finite();
+        let label = Some(label.into()).filter(|label| !label.is_empty());
+        self.series.push(Series { label, ink, style, points: points.into_iter().filter(finite).collect() });
+        self
+    }
+
+    /// The title, which is also what a figure is called in text.
+    pub fn title(&self) -> &str {
+        &self.title
+    }
+
+    /// The figure as SVG text, 900 by 500 units, without styles, scripts or fonts of its own.
+    ///
+    /// # Errors
+    /// [`Error::Draw`] if it has no finite point.
+    pub fn to_svg(&self) -> Result<String> {
+        let mut svg = String::new();
+        self.draw(SVGBackend::with_string(&mut svg, SIZE))?;
+        Ok(svg)
+    }
+
+    /// The figure as a PNG file, 900 by 500 pixels.
+    ///
+    /// # Errors
+    /// [`Error::Draw`] if it has no finite point.
+    pub fn to_png(&self) -> Result<Vec<u8>> {
+        let (width, height) = SIZE;
+        let mut pixels = vec![0_u8; (width * height * 3) as usize];
+        self.draw(BitMapBackend::with_buffer(&mut pixels, SIZE))?;
+        let mut file = Vec::new();
+        let mut encoder = png::Encoder::new(&mut file, width, height);
+        encoder.set_color(png::ColorType::Rgb);
+        encoder.set_depth(png::BitDepth::Eight);
+        encoder.set_compression(png::Compression::High);
+        let mut writer = encoder.write_header().map_err(draw_error)?;
+        writer.write_image_data(&pixels).map_err(draw_error)?;
+        writer.finish().map_err(draw_error)?;
+        Ok(file)
+    }
+
+    /// Writes the figure to a file, as PNG if its name ends in `.png`, as SVG if in `.svg`.
+    ///
+    /// # Errors
+    /// [`Error::Draw`] for another ending or without a finite point; [`Error::Write`].
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref();
+        let bytes = match path.extension().and_then(|extension| extension.to_str()) {
+            Some("png") => self.to_png()?,
+            Some("svg") => self.to_svg()?.into_bytes(),
+            _ => return Err(Error::Draw(format!("`{}` must end in .png or .svg", path.display()))),
+        };
+        std::fs::write(path, bytes).map_err(|source| Error::Write { path: path.display().to_string(), source })
+    }
+
+    fn draw<DB: DrawingBackend>(&self, backend: DB) -> Result<()> {
+        use_bundled_font()?;
+        let root = backend.into_drawing_area();
+        root.fill(&WHITE).map_err(draw_error)?;
+        self.draw_on(&root).and_then(|()| root.present().map_err(draw_error))
+    }
+
+    fn draw_on<DB: DrawingBackend>(&self, root: &DrawingArea<DB, Shift>) -> Result<()> {
+        let points = || self.series.iter().flat_map(|series| &series.points);
+        let Some(x_range) = padded_range(points().map(|point| point.0), 0.02) else {
+            return Err(Error::Draw("it has no point to show".to_owned()));
+        };
+        let with_zero = self.series.iter().any(|series| matches!(series.style, Style::Stems(_)));
+        let zero = with_zero.then_some(0.0);
+        let y_range = padded_range(points().map(|point| point.1).chain(zero), 0.06).unwrap_or(0.0..1.0);
+
+        let header = self.draw_header(root)?;
+        let (_, body) = root.split_vertically(header);
+        let mut chart = ChartBuilder::on(&body)
+            .margin_left(10)
+            .margin_right(24)
+            .margin_bottom(8)
+            .x_label_area_size(48)
+            .y_label_area_size(72)
+            .build_cartesian_2d(x_range.clone(), y_range.clone())
+            .map_err(draw_error)?;
+        let x_step = x_range.end - x_range.start;
+        let y_step = y_range.end - y_range.start;
+        chart
+            .configure_mesh()
+            .x_labels(10)
+            .y_labels(8)
+            .x_label_formatter(&|x| tick(*x, x_step))
+            .y_label_formatter(&|y| tick(*y, y_step))
+            .x_desc(self.x_label.as_str())
+            .y_desc(self.y_label.as_str())
+            .label_style(text(14))
+            .axis_desc_style(text(15))
+            .light_line_style(WHITE.mix(0.0))
+            .bold_line_style(RGBColor(0xE6, 0xE6, 0xE6))
+            .axis_style(RGBColor(0x66, 0x66, 0x66))
+            .draw()
+            .map_err(draw_error)?;
+        for series in &self.series {
+            let color = series.ink.rgb();
+            let points = series.points.iter().copied();
+            match series.style {
+                Style::Line => chart.draw_series(LineSeries::new(points, color.stroke_width(2))).map(|_| ()),
+                Style::Dashed => chart.draw_series(DashedLineSeries::new(points, 7, 5, color.stroke_width(2))).map(|_| ()),
+                Style::Points(marker) => chart.draw_series(points.map(|at| Glyph { at, marker, color })).map(|_| ()),
+                Style::Stems(marker) => chart
+                    .draw_series(points.clone().map(|(x, y)| PathElement::new([(x, 0.0), (x, y)], color.stroke_width(2))))
+                    .map(|_| ())
+                    .and_then(|()| chart.draw_series(points.map(|at| Glyph { at, marker, color })).map(|_| ())),
+                Style::Levels => chart
+                    .draw_series(points.map(|(_, y)| PathElement::new([(x_range.start, y), (x_range.end, y)], color.mix(0.5))))
+                    .map(|_| ()),
+            }
+            .map_err(draw_error)?;
+        }
+        Ok(())
+    }
+
+    /// Title, subtitle and legend, from the left edge; returns their height in pixels.
+    fn draw_header<DB: DrawingBackend>(&self, root: &DrawingArea<DB, Shift>) -> Result<i32> {
+        let left = 16;
+        let room = SIZE.0.saturating_sub(2 * left as u32);
+        let mut y = 12;
+        for (content, size) in [(&self.title, 20_i32), (&self.subtitle, 14)] {
+            for line in wrapped(root, content, size, room)? {
+                root.draw(&Text::new(line, (left, y), text(size))).map_err(draw_error)?;
+                y += size + 6;
+            }
+        }
+        let labelled: Vec<_> = self.series.iter().filter_map(|series| Some((series.label.as_ref()?, series))).collect();
+        if labelled.is_empty() {
+            return Ok(y + 6);
+        }
+        y += 4;
+        let mut x = left;
+        for (label, series) in labelled {
+            let style = text(14);
+            let (width, _) = root.estimate_text_size(label, &style).map_err(draw_error)?;
+            let needed = 34 + width as i32;
+            if x > left && x + needed > left + room as i32 {
+                (x, y) = (left, y + 22);
+            }
+            let (color, middle) = (series.ink.rgb(), y + 8);
+            let line = |from: i32, to: i32| PathElement::new([(x + from, middle), (x + to, middle)], color.stroke_width(2));
+            match series.style {
+                Style::Line | Style::Levels => root.draw(&line(0, 24)),
+                Style::Dashed => root.draw(&line(0, 9)).and_then(|()| root.draw(&line(15, 24))),
+                Style::Points(marker) => root.draw(&Glyph { at: (x + 12, middle), marker, color }),
+                Style::Stems(marker) => {
+                    root.draw(&line(0, 24)).and_then(|()| root.draw(&Glyph { at: (x + 12, middle), marker, color }))
+                }
+            }
+            .map_err(draw_error)?;
+            root.draw(&Text::new(label.clone(), (x + 32, y), style)).map_err(draw_error)?;
+            x += needed + 22;
+        }
+        Ok(y + 30)
+    }
+}
+
+fn text(size: i32) -> TextStyle<'static> {
+    TextStyle::from(("sans-serif", size).into_font()).color(&RGBColor(0x22, 0x22, 0x22)).pos(Pos::new(HPos::Left, VPos::Top))
+}
+
+/// The lines of a text that is broken at spaces to fit.
+fn wrapped<DB: DrawingBackend>(root: &DrawingArea<DB, Shift>, content: &str, size: i32, room: u32) -> Result<Vec<String>> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in content.split_whitespace() {
+        let longer = lines.last().map(|line| format!("{line} {word}"));
+        match longer {
+            Some(longer) if root.estimate_text_size(&longer, &text(size)).map_err(draw_error)?.0 <= room => {
+                lines.pop();
+                lines.push(longer);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    Ok(lines)
+}
+
+/// A marker at a point, in pixels whatever the scale of the axes.
+struct Glyph<C> {
+    at: C,
+    marker: Marker,
+    color: RGBColor,
+}
+
+impl<'a, C> PointCollection<'a, C> for &'a Glyph<C> {
+    type Point = &'a C;
+    type IntoIter = std::iter::Once<&'a C>;
+
+    fn point_iter(self) -> Self::IntoIter {
+        std::iter::once(&self.at)
+    }
+}
+
+impl<C, DB: DrawingBackend> Drawable<DB> for Glyph<C> {
+    fn draw<I: Iterator<Item = (i32, i32)>>(
+        &self,
+        mut points: I,
+        backend: &mut DB,
+        _: (u32, u32),
+    ) -> std::result::Result<(), DrawingErrorKind<DB::ErrorType>> {
+        let Some((x, y)) = points.next() else { return Ok(()) };
+        let thick = self.color.stroke_width(2);
+        let mut path = |corners: &[(i32, i32)]| {
+            backend.draw_path(corners.iter().map(|(dx, dy)| (x + dx, y + dy)).collect::<Vec<_>>(), &thick)
+        };
+        match self.marker {
+            Marker::Disc => backend.draw_circle((x, y), 3, &self.color.filled(), true),
+            Marker::Circle => backend.draw_circle((x, y), 6, &thick, false),
+            Marker::Cross => path(&[(-4, -4), (4, 4)]).and_then(|()| path(&[(-4, 4), (4, -4)])),
+            Marker::Square => path(&[(-5, -5), (5, -5), (5, 5), (-5, 5), (-5, -5)]),
+            Marker::Triangle => path(&[(0, -6), (6, 5), (-6, 5), (0, -6)]),
+        }
+    }
+}
+
+/// Smallest and largest of the numbers, with a margin of this share to both sides; `None` of none.
+fn padded_range(numbers: impl Iterator<Item = f64>, margin: f64) -> Option<std::ops::Range<f64>> {
+    let (min, max) = numbers.map(|x| (x, x)).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))?;
+    // Halves, so that the width of the widest range does not overflow.
+    let half = max / 2.0 - min / 2.0;
+    let pad = if half > 0.0 { 2.0 * margin * half } else { (min.abs() * 0.1).max(1e-6) };
+    Some((min - pad).max(f64::MIN / 4.0)..(max + pad).min(f64::MAX / 4.0))
+}
+
+/// A number on an axis whose visible part is this wide: as many decimals as it needs to tell neighbours apart.
+fn tick(value: f64, width: f64) -> String {
+    let step = width / 10.0;
+    if step == 0.0 || !(1e-4..1e6).contains(&step) && value != 0.0 {
+        return format!("{value:.1e}");
+    }
+    let decimals = (-step.log10().floor()).max(0.0) as usize;
+    let text = format!("{value:.decimals$}");
+    // -0.0 is 0.
+    if text.trim_matches(['-', '0', '.']).is_empty() { text.trim_start_matches('-').to_owned() } else { text }
+}
+
+fn draw_error(error: impl std::fmt::Display) -> Error {
+    Error::Draw(error.to_string())
+}
+
+/// Makes plotters measure and draw text with the bundled font, which holds Latin, Greek and the signs of formulas.
+fn use_bundled_font() -> Result<()> {
+    static FONT: &[u8] = include_bytes!("../assets/DejaVuSans-subset.ttf");
+    static REGISTERED: OnceLock<bool> = OnceLock::new();
+    if *REGISTERED.get_or_init(|| register_font("sans-serif", FontStyle::Normal, FONT).is_ok()) {
+        Ok(())
+    } else {
+        Err(Error::Draw("the bundled font cannot be read".to_owned()))
+    }
+}

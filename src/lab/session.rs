@@ -1,0 +1,257 @@
+//! One notebook's session: code in; streams, displays and errors out. An error is an error: a panic and a failing `?` too, which evcxr
+//! itself calls a success.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
+use evcxr::{CommandContext, CompilationError, EvalOutputs};
+
+use super::slot::{Slot, workspace};
+
+/// Where text was printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    Stdout,
+    Stderr,
+}
+
+/// What a cell did, in the order in which it was seen.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// A printed line, its newline included.
+    Printed(Stream, String),
+    /// The value of the last expression, by media type.
+    Value(BTreeMap<String, String>),
+}
+
+/// Why a cell did not run to its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CellError {
+    pub kind: CellErrorKind,
+    /// The first line of what went wrong, to show in one line.
+    pub message: String,
+    /// All there is to say, plain text without machine paths.
+    pub details: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CellErrorKind {
+    /// It does not compile, or a `:command` was refused.
+    Compile,
+    /// It panicked.
+    Panic,
+    /// A `?` met an error.
+    Failed,
+    /// The process that runs the cells ended.
+    Died,
+}
+
+impl CellErrorKind {
+    /// Jupyter's `ename`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Compile => "CompileError",
+            Self::Panic => "Panic",
+            Self::Failed => "Error",
+            Self::Died => "KernelDied",
+        }
+    }
+}
+
+type Reply = Result<EvalOutputs, evcxr::Error>;
+
+/// An evcxr context on a thread of its own, with both of its channels drained by whoever waits for a cell.
+pub struct Session {
+    code: Sender<String>,
+    replies: Receiver<(Reply, Vec<String>)>,
+    stdout: Receiver<String>,
+    stderr: Receiver<String>,
+    process: Arc<Mutex<std::process::Child>>,
+    cells: usize,
+}
+
+impl Session {
+    /// Starts evcxr in this slot. The process must have called [`prepare_process`] first.
+    pub fn start(slot: &Slot) -> Result<Self> {
+        let directory = slot.directory().to_owned();
+        let (code, codes) = unbounded::<String>();
+        let (reply, replies) = unbounded();
+        let (started, start) = bounded(1);
+        std::thread::spawn(move || {
+            let (mut context, outputs) = match CommandContext::new() {
+                Ok(started) => started,
+                Err(error) => {
+                    let _ = started.send(Err(anyhow!("evcxr did not start: {error}")));
+                    return;
+                }
+            };
+            // From here on every version is the lock file's, and nothing is asked of the network.
+            let locked = Slot::restore_lock_file(&directory)
+                .and_then(|()| context.execute(":offline 1").map_err(|error| anyhow!("{error}")));
+            if started.send(locked.map(|_| (outputs, context.process_handle()))).is_err() {
+                return;
+            }
+            for code in codes {
+                let result = context.execute(&code);
+                let variables = context.variables_and_types().map(|(name, _)| name.to_owned()).collect();
+                if reply.send((result, variables)).is_err() {
+                    return;
+                }
+            }
+        });
+        let (outputs, process) = start.recv().context("the session ended before it started")??;
+        Ok(Self { code, replies, stdout: outputs.stdout, stderr: outputs.stderr, process, cells: 0 })
+    }
+
+    /// Runs a cell, handing over what it does as it does it.
+    pub fn execute(&mut self, code: &str, mut on_event: impl FnMut(Event)) -> Result<Result<(), CellError>> {
+        self.cells += 1;
+        let sentinel = format!("quantlens_ran_{}", self.cells);
+        let (marked, at_line) = with_sentinel(code, &sentinel);
+        self.code.send(marked).context("the session has ended")?;
+        let mut stderr_text = String::new();
+        let mut print_error = |line: String, on_event: &mut dyn FnMut(Event)| {
+            stderr_text += &format!("{line}\n");
+            on_event(Event::Printed(Stream::Stderr, line + "\n"));
+        };
+        let (reply, variables) = loop {
+            select! {
+                recv(self.stdout) -> line => if let Ok(line) = line {
+                    on_event(Event::Printed(Stream::Stdout, line + "\n"));
+                },
+                recv(self.stderr) -> line => if let Ok(line) = line { print_error(line, &mut on_event) },
+                recv(self.replies) -> reply => break reply.context("the session has ended")?,
+            }
+        };
+        // All that was printed to stdout is in the channel now; stderr comes by another way and must be waited for.
+        self.stdout.try_iter().for_each(|line| on_event(Event::Printed(Stream::Stdout, line + "\n")));
+        let fence = self.fence_stderr();
+        while let Ok(line) = self.stderr.recv_timeout(if fence.is_some() { FENCE_TIMEOUT } else { SILENCE }) {
+            if fence.as_deref() == Some(line.as_str()) {
+                break;
+            }
+            print_error(line, &mut on_event);
+        }
+        Ok(match reply {
+            Ok(outputs) => {
+                let ran = at_line.is_none() || variables.contains(&sentinel);
+                let mut value: BTreeMap<String, String> = outputs.content_by_mime_type.into_iter().collect();
+                value.retain(|media_type, content| media_type != "text/plain" || !content.is_empty());
+                if !value.is_empty() {
+                    on_event(Event::Value(value));
+                }
+                if ran { Ok(()) } else { Err(runtime_error(&stderr_text)) }
+            }
+            Err(evcxr::Error::CompilationErrors(errors)) => Err(compile_error(&errors, code, at_line)),
+            Err(evcxr::Error::SubprocessTerminated(message)) => {
+                Err(CellError::new(CellErrorKind::Died, &format!("{stderr_text}{message}")))
+            }
+            Err(error) => Err(CellError::new(CellErrorKind::Compile, &error.to_string())),
+        })
+    }
+
+    /// Writes a line of our own into the cells' stderr, behind everything they wrote: when it comes out, all else has. Only
+    /// where a process's open files can be opened again (Linux).
+    fn fence_stderr(&self) -> Option<String> {
+        let id = self.process.lock().ok()?.id();
+        let fence = format!("quantlens_fence_{}", self.cells);
+        let mut pipe = std::fs::OpenOptions::new().write(true).open(format!("/proc/{id}/fd/2")).ok()?;
+        std::io::Write::write_all(&mut pipe, format!("{fence}\n").as_bytes()).ok()?;
+        Some(fence)
+    }
+}
+
+const FENCE_TIMEOUT: Duration = Duration::from_secs(5);
+const SILENCE: Duration = Duration::from_millis(50);
+
+/// Sets what evcxr reads from the environment. Call it first thing in `main`, before there are threads.
+pub fn prepare_process(directory: &Path) -> Result<()> {
+    let Some(directory) = directory.to_str() else { bail!("{} is not a path evcxr can take", directory.display()) };
+    let settings = [
+        ("EVCXR_TMPDIR", directory.to_owned()),
+        // The user's own start-up file is for their own kernel.
+        ("EVCXR_CONFIG_DIR", format!("{directory}/no-config")),
+        // One message, no backtrace through code that is not theirs.
+        ("RUST_BACKTRACE", "0".to_owned()),
+    ];
+    for (name, value) in settings {
+        // SAFETY: the caller is the start of `main`; no other thread exists to read the environment.
+        unsafe { std::env::set_var(name, value) };
+    }
+    Ok(())
+}
+
+/// The code with a variable defined before its first statement, and the line it is on. evcxr drops a cell's variables when it panics or
+/// leaves by `?`, so the variable is there afterwards if and only if the cell ran to its end. Code of nothing but commands has none.
+fn with_sentinel(code: &str, sentinel: &str) -> (String, Option<usize>) {
+    let is_head = |line: &str| {
+        let line = line.trim_start_matches(' ');
+        line.trim().is_empty() || line.starts_with(':') || line.starts_with("//") || line.starts_with('!')
+    };
+    let lines: Vec<&str> = code.lines().collect();
+    match lines.iter().position(|line| !is_head(line)) {
+        None => (code.to_owned(), None),
+        Some(at) => {
+            let definition = format!("let {sentinel} = 0u8;");
+            let marked = [&lines[..at], &[definition.as_str()], &lines[at..]].concat().join("\n");
+            (marked, Some(at + 1))
+        }
+    }
+}
+
+impl CellError {
+    fn new(kind: CellErrorKind, details: &str) -> Self {
+        let details = without_paths(details.trim_end());
+        let message = details.lines().find(|line| !line.trim().is_empty()).unwrap_or("no message").trim().to_owned();
+        Self { kind, message, details }
+    }
+}
+
+/// The prelude's hook prints `panic: …`, Rust's own `thread '…' panicked at …`.
+fn runtime_error(stderr: &str) -> CellError {
+    let panicked = stderr
+        .lines()
+        .position(|line| line.starts_with("panic: ") || line.contains("' panicked at ") || line.contains(") panicked at "));
+    match panicked {
+        Some(first) => {
+            let message: Vec<&str> =
+                stderr.lines().skip(first).filter(|line| !line.starts_with("note: run with `RUST_BACKTRACE")).collect();
+            CellError::new(CellErrorKind::Panic, &message.join("\n"))
+        }
+        None => CellError::new(CellErrorKind::Failed, stderr),
+    }
+}
+
+/// rustc's errors, each with the lines of the cell it is about.
+fn compile_error(errors: &[CompilationError], code: &str, sentinel_line: Option<usize>) -> CellError {
+    let lines: Vec<&str> = code.lines().collect();
+    let mut text = String::new();
+    for error in errors {
+        let code = error.code().map(|code| format!("[{code}]")).unwrap_or_default();
+        text += &format!("error{code}: {}\n", error.message().trim_start_matches("error: "));
+        for spanned in error.spanned_messages() {
+            let Some(span) = &spanned.span else { continue };
+            // The sentinel's line is not the user's.
+            let number = span.start_line - usize::from(sentinel_line.is_some_and(|line| span.start_line > line));
+            let Some(line) = lines.get(number.saturating_sub(1)) else { continue };
+            let width =
+                if span.start_line == span.end_line { span.end_column.saturating_sub(span.start_column).max(1) } else { 1 };
+            let indent = " ".repeat(span.start_column.saturating_sub(1));
+            let margin = " ".repeat(number.to_string().len());
+            text += &format!(" {number} | {line}\n {margin} | {indent}{} {}\n", "^".repeat(width), spanned.label);
+        }
+        for help in error.help() {
+            text += &format!("help: {help}\n");
+        }
+    }
+    CellError::new(CellErrorKind::Compile, &text)
+}
+
+/// Text for a committed file: without the paths of this machine.
+fn without_paths(text: &str) -> String {
+    text.replace(&workspace().display().to_string(), "…")
+}

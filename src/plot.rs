@@ -1,0 +1,223 @@
+//! The charts: each states in its title what it found.
+
+use crate::error::{Error, Result};
+use crate::figure::{Figure, Ink, Marker, Style};
+use crate::metrics::Metrics;
+use crate::quantize::fake_quantize_with;
+use crate::report::{code_values, report_rows};
+use crate::scheme::Scheme;
+use crate::tensor::Tensor;
+
+/// More elements than this are not drawn one by one but evenly sampled; the subtitle then says so.
+pub const MAX_ELEMENTS: usize = 1000;
+
+/// Every element and what each scheme makes of it, against its index.
+///
+/// # Errors
+/// As [`Scheme::fake_quantize`]; [`Error::Nothing`] without schemes.
+pub fn original_and_dequantized(tensor: &Tensor, schemes: &[Scheme]) -> Result<Figure> {
+    let series = dequantized(tensor, schemes, "original_and_dequantized")?;
+    let (best, metrics) = closest(&series).ok_or_else(|| needs_scheme("original_and_dequantized"))?;
+    let title = match series.as_slice() {
+        [_] => format!("{best} misses by {} at most", short(metrics.max_abs_error)),
+        _ => format!("{best} stays closest: {} off at most, rmse {}", short(metrics.max_abs_error), short(metrics.rmse)),
+    };
+    let (sample, note) = sampled(tensor);
+    let original = tensor.to_f64_vec();
+    let mut figure = Figure::new(title)
+        .subtitle(format!("{} values of `{}`, original and dequantized{note}", tensor.len(), tensor.name()))
+        .axes("element (index)", "value (units of the data)");
+    for (index, (scheme, approximation, _)) in series.iter().enumerate() {
+        let style = Style::Points(Marker::of_series(index));
+        let points = sample.clone().map(|i| (i as f64, approximation[i]));
+        figure = figure.series(scheme.to_string(), Ink::of_series(index), style, points);
+    }
+    // Last, so that its small discs lie on the markers around them.
+    Ok(figure.series("original", Ink::Black, Style::Points(Marker::Disc), sample.map(|i| (i as f64, original[i]))))
+}
+
+/// The error of each element, original less dequantized, under each scheme; broken lines mark half a step, ±scale/2, which only a
+/// clipped element passes.
+///
+/// # Errors
+/// As [`Scheme::fake_quantize`]; [`Error::Nothing`] without schemes.
+pub fn errors(tensor: &Tensor, schemes: &[Scheme]) -> Result<Figure> {
+    let series = dequantized(tensor, schemes, "errors")?;
+    let worst: Vec<String> =
+        series.iter().map(|(scheme, _, metrics)| format!("{scheme} errs by {} at most", short(metrics.max_abs_error))).collect();
+    let (sample, note) = sampled(tensor);
+    let original = tensor.to_f64_vec();
+    let mut figure = Figure::new(worst.join(", "))
+        .subtitle(format!("error of {} values of `{}`; broken lines: half a step, ±scale/2{note}", tensor.len(), tensor.name()))
+        .axes("element (index)", "original - dequantized (units of the data)");
+    let (first, last) = (-0.5, tensor.len() as f64 - 0.5);
+    for (index, (scheme, approximation, _)) in series.iter().enumerate() {
+        let ink = Ink::of_series(index);
+        if let Some(scale) = scheme.qparams(tensor)?.scale() {
+            for half in [scale / 2.0, -scale / 2.0] {
+                figure = figure.series("", ink, Style::Dashed, [(first, half), (last, half)]);
+            }
+        }
+        // Beside each other, not over each other.
+        let offset = 0.3 * ((index as f64 + 0.5) / series.len() as f64 - 0.5);
+        let points = sample.clone().map(|i| (i as f64 + offset, original[i] - approximation[i]));
+        figure = figure.series(scheme.to_string(), ink, Style::Stems(Marker::Disc), points);
+    }
+    Ok(figure)
+}
+
+/// The staircase x ↦ x̂ over the tensor's range and a quarter more to each side, with the grid of values a code can have.
+/// For schemes with one scale; at 8 bits and more the steps are too fine to see.
+///
+/// # Errors
+/// As [`Scheme::qparams`]; [`Error::SeveralBlocks`]; [`Error::Nothing`] without schemes; [`Error::RangeOverflow`] if the range is
+/// too wide to draw.
+pub fn staircase(tensor: &Tensor, schemes: &[Scheme]) -> Result<Figure> {
+    const STEPS: usize = 1600;
+    let (min, max) = (tensor.min(), tensor.max());
+    let width = max - min;
+    let (low, high) = (min - width / 4.0, max + width / 4.0);
+    if !(high - low).is_finite() {
+        return Err(Error::RangeOverflow { min, max, dtype: tensor.dtype() });
+    }
+    let inputs: Vec<f64> = (0..=STEPS).map(|i| low + (high - low) * i as f64 / STEPS as f64).collect();
+    let mut grids = Vec::new();
+    for scheme in schemes {
+        let qparams = scheme.qparams(tensor)?;
+        let (_, grid) = code_values(&qparams)?;
+        let axis = match tensor.dtype() {
+            crate::tensor::Dtype::F32 => Tensor::from_vec("x", inputs.iter().map(|&x| x as f32).collect())?,
+            crate::tensor::Dtype::F64 => Tensor::from_slice("x", &inputs)?,
+        };
+        grids.push((scheme, grid, fake_quantize_with(&axis, &qparams)?.to_f64_vec(), qparams));
+    }
+    let summary: Vec<String> = grids
+        .iter()
+        .map(|(scheme, grid, _, qparams)| format!("{scheme}: {} values, {} apart", grid.len(), short(qparams.scales()[0])))
+        .collect();
+    if summary.is_empty() {
+        return Err(needs_scheme("staircase"));
+    }
+    let mut figure = Figure::new(summary.join("; "))
+        .subtitle(format!(
+            "x to x dequantized, calibrated on `{}` ({} to {}); fine lines: the grid",
+            tensor.name(),
+            short(min),
+            short(max)
+        ))
+        .axes("x (units of the data)", "x dequantized (units of the data)");
+    for (index, (_, grid, ..)) in grids.iter().enumerate() {
+        // Lines closer than a few pixels would be a grey area.
+        if grid.len() <= 64 {
+            figure = figure.series("", Ink::of_series(index), Style::Levels, grid.iter().map(|&y| (min, y)));
+        }
+    }
+    figure = figure.series("lossless", Ink::Gray, Style::Dashed, [(low, low), (high, high)]);
+    for (index, (scheme, _, outputs, _)) in grids.iter().enumerate() {
+        figure = figure.series(scheme.to_string(), Ink::of_series(index), Style::Line, steps(&inputs, outputs));
+    }
+    Ok(figure)
+}
+
+/// SQNR against bits, one line per scheme, and the law that a bit buys 6.02 dB (20·log₁₀ 2), drawn through the first scheme's
+/// widest point.
+///
+/// # Errors
+/// As [`crate::sweep`].
+pub fn error_against_bits(tensor: &Tensor, schemes: &[Scheme], bits: impl IntoIterator<Item = u32> + Clone) -> Result<Figure> {
+    let mut lines = Vec::new();
+    for scheme in schemes {
+        let widths: Vec<Scheme> = bits.clone().into_iter().map(|bits| scheme.with_bits(bits)).collect();
+        let rows = report_rows(std::slice::from_ref(tensor), &widths)?;
+        let points: Vec<(f64, f64)> =
+            widths.iter().zip(&rows).map(|(width, row)| (f64::from(width.bits()), row.metrics.sqnr_db)).collect();
+        lines.push((family_name(*scheme), points.into_iter().filter(|point| point.1.is_finite()).collect::<Vec<_>>()));
+    }
+    let ends = |points: &[(f64, f64)]| Some((*points.first()?, *points.last()?)).filter(|(a, b)| a.0 < b.0);
+    let Some((name, (first, last))) = lines.iter().find_map(|(name, points)| Some((name, ends(points)?))) else {
+        let reason = "it needs a scheme and two widths at which something is lost".to_owned();
+        return Err(Error::Nothing { what: "error_against_bits", reason });
+    };
+    let db_per_bit = (last.1 - first.1) / (last.0 - first.0);
+    let law = 20.0 * 2.0_f64.log10();
+    let mut figure = Figure::new(format!("Each bit buys {db_per_bit:.2} dB under {name}; the law says {law:.2}"))
+        .subtitle(format!(
+            "SQNR of {} values of `{}` at {} to {} bits; higher is better",
+            tensor.len(),
+            tensor.name(),
+            first.0,
+            last.0
+        ))
+        .axes("width of a code (bits)", "SQNR (dB)")
+        .series(format!("{law:.2} dB per bit"), Ink::Gray, Style::Dashed, [(first.0, last.1 - law * (last.0 - first.0)), last]);
+    for (index, (name, points)) in lines.iter().enumerate() {
+        let ink = Ink::of_series(index);
+        figure = figure.series("", ink, Style::Line, points.iter().copied());
+        figure = figure.series(name.as_str(), ink, Style::Points(Marker::of_series(index)), points.iter().copied());
+    }
+    Ok(figure)
+}
+
+/// A scheme's name without its width: `uint8-asym-g32` is `uint-asym-g32`.
+fn family_name(scheme: Scheme) -> String {
+    scheme.to_string().replacen(&scheme.bits().to_string(), "", 1)
+}
+
+type Dequantized = (Scheme, Vec<f64>, Metrics);
+
+fn dequantized(tensor: &Tensor, schemes: &[Scheme], what: &'static str) -> Result<Vec<Dequantized>> {
+    if schemes.is_empty() {
+        return Err(needs_scheme(what));
+    }
+    let dequantize = |scheme: &Scheme| {
+        let approximation = scheme.fake_quantize(tensor)?;
+        Ok((*scheme, approximation.to_f64_vec(), Metrics::between(tensor, &approximation)?))
+    };
+    schemes.iter().map(dequantize).collect()
+}
+
+fn closest(series: &[Dequantized]) -> Option<(Scheme, Metrics)> {
+    let by_mse = |a: &&Dequantized, b: &&Dequantized| a.2.mse.total_cmp(&b.2.mse);
+    series.iter().min_by(by_mse).map(|(scheme, _, metrics)| (*scheme, *metrics))
+}
+
+fn needs_scheme(what: &'static str) -> Error {
+    Error::Nothing { what, reason: "it needs at least one scheme".to_owned() }
+}
+
+/// Which elements are drawn, and what to say of it.
+fn sampled(tensor: &Tensor) -> (std::iter::StepBy<std::ops::Range<usize>>, String) {
+    let every = tensor.len().div_ceil(MAX_ELEMENTS);
+    let note = if every > 1 { format!("; one in {every} drawn") } else { String::new() };
+    ((0..tensor.len()).step_by(every), note)
+}
+
+/// The corners of a staircase through these points: across, then up.
+fn steps(x: &[f64], y: &[f64]) -> Vec<(f64, f64)> {
+    let mut corners = Vec::new();
+    for (index, (&x_here, &y_here)) in x.iter().zip(y).enumerate() {
+        let is_end = index == 0 || index + 1 == x.len();
+        if let Some(&(_, y_before)) = corners.last()
+            && y_before != y_here
+        {
+            corners.push((x_here, y_before));
+            corners.push((x_here, y_here));
+        } else if is_end {
+            corners.push((x_here, y_here));
+        }
+    }
+    corners
+}
+
+/// Three significant digits.
+fn short(value: f64) -> String {
+    let magnitude = value.abs();
+    if magnitude == 0.0 {
+        "0".to_owned()
+    } else if (1e-3..1e5).contains(&magnitude) {
+        let decimals = (2 - magnitude.log10().floor() as i32).max(0) as usize;
+        format!("{value:.decimals$}")
+    } else {
+        format!("{value:.2e}")
+    }
+}
