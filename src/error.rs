@@ -142,7 +142,7 @@ pub enum Error {
     },
 
     /// `max - min` is larger than the largest number of the data type.
-    #[error("the range {min:e} to {max:e} overflows {dtype}: scale the values down, or cast them to f64")]
+    #[error("the range {min:?} to {max:?} overflows {dtype}: scale the values down, or cast them to f64")]
     RangeOverflow {
         /// The smallest value of the block.
         min: f64,
@@ -154,7 +154,7 @@ pub enum Error {
 
     /// The formula gives a scale of 0 (a constant block, a range too small for the type), which nothing can be divided by.
     #[error(
-        "block {block}, {min:e} to {max:e}, gives a scale of 0 under the original's formula: it has no answer here; use the onnx convention, which widens the range to contain 0"
+        "block {block}, {min:?} to {max:?}, gives a scale of 0 under the original's formula: it has no answer here; use the onnx convention, which widens the range to contain 0"
     )]
     ZeroScale {
         /// The block (channel or group), from 0.
@@ -167,7 +167,7 @@ pub enum Error {
 
     /// A zero point that no 64-bit integer holds.
     #[error(
-        "block {block}, {min:e} to {max:e}, needs a zero point of {zero_point:e}, which is outside 64-bit integers: its range is too small for its distance from 0"
+        "block {block}, {min:?} to {max:?}, needs a zero point of {zero_point:?}, which is outside 64-bit integers: its range is too small for its distance from 0"
     )]
     ZeroPointOverflow {
         /// The block (channel or group), from 0.
@@ -192,7 +192,7 @@ pub enum Error {
     },
 
     /// A given scale that nothing can be divided by.
-    #[error("scale {scale:e} of block {block} cannot be used: a scale is finite, above 0, with a finite reciprocal in {dtype}")]
+    #[error("scale {scale:?} of block {block} cannot be used: a scale is finite, above 0, with a finite reciprocal in {dtype}")]
     Scale {
         /// The scale given.
         scale: f64,

@@ -95,7 +95,9 @@ impl Slot {
         for line in BufReader::new(child.stdout.take().context("cargo has no output")?).lines() {
             let message: Value = serde_json::from_str(&line?).unwrap_or_default();
             let is_build_script = message["target"]["kind"][0] == "custom-build";
-            if message["reason"] == "compiler-artifact" && !is_build_script {
+            // The cells' own crate, empty here, is built anew every time.
+            let is_library = message["target"]["name"] != "ctx" && !is_build_script;
+            if message["reason"] == "compiler-artifact" && is_library {
                 let package = message["package_id"].as_str().unwrap_or_default().to_owned();
                 let is_new = done.insert(package) && message["fresh"] == false;
                 if is_new {

@@ -65,6 +65,7 @@ pub fn init() {
         std::env::set_var("POLARS_FMT_MAX_COLS", "12");
         std::env::set_var("POLARS_FMT_STR_LEN", "40");
         std::env::set_var("POLARS_TABLE_WIDTH", "160");
+        std::env::set_var("POLARS_FMT_TABLE_CELL_NUMERIC_ALIGNMENT", "RIGHT");
     }
 }
 
