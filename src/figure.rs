@@ -358,10 +358,10 @@ impl<C, DB: DrawingBackend> Drawable<DB> for Glyph<C> {
         };
         match self.marker {
             Marker::Disc => backend.draw_circle((x, y), 3, &self.color.filled(), true),
-            Marker::Circle => backend.draw_circle((x, y), 6, &thick, false),
-            Marker::Cross => path(&[(-4, -4), (4, 4)]).and_then(|()| path(&[(-4, 4), (4, -4)])),
-            Marker::Square => path(&[(-5, -5), (5, -5), (5, 5), (-5, 5), (-5, -5)]),
-            Marker::Triangle => path(&[(0, -6), (6, 5), (-6, 5), (0, -6)]),
+            Marker::Circle => backend.draw_circle((x, y), 7, &thick, false),
+            Marker::Cross => path(&[(-6, -6), (6, 6)]).and_then(|()| path(&[(-6, 6), (6, -6)])),
+            Marker::Square => path(&[(-6, -6), (6, -6), (6, 6), (-6, 6), (-6, -6)]),
+            Marker::Triangle => path(&[(0, -8), (7, 6), (-7, 6), (0, -8)]),
         }
     }
 }

@@ -245,9 +245,15 @@ impl Sums {
             relative_error: if signal == 0.0 { f64::NAN } else { (noise / signal).sqrt() },
             sqnr_db: if signal == 0.0 { f64::NAN } else { 10.0 * (signal / noise).log10() },
             // Rounding may carry it past 1 by an ulp.
-            cosine: (self.product / (signal.sqrt() * self.squared_approximation.sqrt())).clamp(-1.0, 1.0),
+            cosine: (self.product / root_of_product(signal, self.squared_approximation)).clamp(-1.0, 1.0),
         }
     }
+}
+
+/// √(a·b), exact for a = b, where the product is a normal number; else √a·√b, which neither overflows nor vanishes.
+fn root_of_product(a: f64, b: f64) -> f64 {
+    let product = a * b;
+    if product.is_normal() { product.sqrt() } else { a.sqrt() * b.sqrt() }
 }
 
 const LANES: usize = 8;

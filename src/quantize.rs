@@ -207,7 +207,7 @@ impl Scheme {
             }
             (Convention::Onnx, Mapping::Symmetric) => {
                 let scale = magnitude / (levels / T::from_f64(2.0));
-                (if scale < T::MIN_NORMAL { T::ONE } else { scale }, self.middle_code())
+                if scale < T::MIN_NORMAL { (T::ONE, limit(T::ZERO, quant_min, quant_max)) } else { (scale, self.middle_code()) }
             }
             (Convention::PyTorch, mapping) => {
                 let smallest = T::from_f64(f32::EPSILON.into());

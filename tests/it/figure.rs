@@ -1,0 +1,114 @@
+//! Figures: the same bytes every time, readable by others, and titles that are true.
+
+use quantlens::display::{Content, contents, frame_to_html};
+use quantlens::{Error, Figure, Scheme, Synthetic, Tensor, elements, plot};
+
+fn notebook() -> Tensor {
+    Tensor::from_slice("parameters", &crate::NOTEBOOK).unwrap()
+}
+
+fn all() -> Vec<Figure> {
+    let schemes = [Scheme::asymmetric(8), Scheme::symmetric(8)];
+    vec![
+        plot::original_and_dequantized(&notebook(), &schemes).unwrap(),
+        plot::errors(&notebook(), &schemes).unwrap(),
+        plot::staircase(&notebook(), &[Scheme::asymmetric(3), Scheme::symmetric(3)]).unwrap(),
+        plot::error_against_bits(&notebook(), &schemes, 2..=12).unwrap(),
+    ]
+}
+
+#[test]
+fn the_same_figure_has_the_same_bytes() {
+    for (a, b) in all().iter().zip(all()) {
+        assert_eq!(a.to_svg().unwrap(), b.to_svg().unwrap());
+        let png = a.to_png().unwrap();
+        assert_eq!(png, b.to_png().unwrap());
+        let reader = png::Decoder::new(std::io::Cursor::new(png)).read_info().unwrap();
+        assert_eq!((reader.info().width, reader.info().height), quantlens::figure::SIZE);
+    }
+}
+
+#[test]
+fn svg_is_what_code_hosts_show() {
+    for figure in all() {
+        let svg = figure.to_svg().unwrap();
+        assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"));
+        for stripped in ["<style", " id=", "<script", "<image", "style="] {
+            assert!(!svg.contains(stripped), "{stripped}");
+        }
+        assert!(svg.contains(">\n") || svg.contains('>'));
+        assert!(svg.matches("<text").count() > 10);
+    }
+}
+
+#[test]
+fn titles_state_the_finding() {
+    let titles: Vec<String> = all().iter().map(|figure| figure.title().to_owned()).collect();
+    assert_eq!(titles[0], "uint8-asym stays closest: 0.316 off at most, rmse 0.173");
+    assert_eq!(titles[1], "uint8-asym errs by 0.316 at most, int8-sym errs by 0.576 at most");
+    assert_eq!(titles[2], "uint3-asym: 8 values, 23.8 apart; int3-sym: 7 values, 48.9 apart");
+    assert!(titles[3].starts_with("Each bit buys 6.") && titles[3].ends_with("the law says 6.02"), "{}", titles[3]);
+}
+
+#[test]
+fn large_and_degenerate_tensors_are_drawn_or_refused() {
+    let large = Synthetic::normal(0.0, 1.0).tensor::<f32>("large", &[50_000]).unwrap();
+    let figure = plot::original_and_dequantized(&large, &[Scheme::symmetric(4)]).unwrap();
+    assert!(figure.to_svg().unwrap().contains("one in 50 drawn"));
+    for values in [vec![3.0], vec![0.0, 0.0], vec![-1e300, 1e300], vec![1e-300, 2e-300], vec![5e-324, 0.0]] {
+        let x = Tensor::from_vec("x", values).unwrap();
+        for scheme in [Scheme::asymmetric(3), Scheme::symmetric(3)] {
+            plot::original_and_dequantized(&x, &[scheme]).unwrap().to_png().unwrap();
+            plot::errors(&x, &[scheme]).unwrap().to_svg().unwrap();
+            plot::staircase(&x, &[scheme]).unwrap().to_svg().unwrap();
+        }
+    }
+    let edge = Tensor::from_vec("x", vec![f64::MAX, -f64::MAX]).unwrap();
+    assert!(matches!(plot::staircase(&edge, &[Scheme::symmetric(3)]), Err(Error::RangeOverflow { .. })));
+    assert!(matches!(plot::errors(&edge, &[]), Err(Error::Nothing { .. })));
+    assert!(matches!(Figure::new("empty").to_svg(), Err(Error::Draw(_))));
+}
+
+#[test]
+fn files_are_saved_by_their_ending() {
+    let directory = tempfile::tempdir().unwrap();
+    let figure = &all()[0];
+    figure.save(directory.path().join("f.svg")).unwrap();
+    figure.save(directory.path().join("f.png")).unwrap();
+    assert_eq!(std::fs::read_to_string(directory.path().join("f.svg")).unwrap(), figure.to_svg().unwrap());
+    assert_eq!(std::fs::read(directory.path().join("f.png")).unwrap(), figure.to_png().unwrap());
+    assert!(matches!(figure.save(directory.path().join("f.gif")), Err(Error::Draw(_))));
+    assert!(matches!(figure.save(directory.path().join("no/f.svg")), Err(Error::Write { .. })));
+}
+
+#[test]
+fn values_show_themselves_by_media_type() {
+    let kinds = |value: &dyn std::any::Any| -> Vec<&'static str> {
+        let name = |content: &Content| match content {
+            Content::Text(name, _) | Content::Bytes(name, _) => *name,
+        };
+        contents(value).unwrap().iter().map(name).collect()
+    };
+    let table = elements(&notebook(), &[Scheme::asymmetric(8)]);
+    assert_eq!(kinds(&table), ["text/html", "text/plain"]);
+    assert_eq!(kinds(&table.unwrap()), ["text/html", "text/plain"]);
+    assert_eq!(kinds(&all()[0]), ["image/svg+xml", "image/png", "text/plain"]);
+    assert_eq!(kinds(&()), [] as [&str; 0]);
+    assert_eq!(contents(&3), None);
+    let error: quantlens::Result<Figure> = Err(Error::GroupSize);
+    assert!(
+        matches!(&contents(&error).unwrap()[..], [Content::Text("text/plain", text)] if text.starts_with("error: group_size 0"))
+    );
+}
+
+#[test]
+fn html_escapes_and_elides() {
+    let x = Synthetic::normal(0.0, 1.0).tensor::<f64>("x", &[1000]).unwrap();
+    let html = frame_to_html(&elements(&x, &[Scheme::asymmetric(8)]).unwrap());
+    assert_eq!(html.matches("<tr>").count(), 2 + 21);
+    assert!(html.contains("1000 rows × 5 columns") && html.contains("<td>…</td>") && !html.contains("style"));
+    use polars::prelude::{NamedFrom, Series};
+    let frame = Series::new("<b>".into(), ["a & b"]).into_frame();
+    let html = frame_to_html(&frame);
+    assert!(html.contains("<th>&lt;b&gt;</th>") && html.contains("<td>a &amp; b</td>"));
+}

@@ -1,0 +1,22 @@
+//! One test binary; modules mirror `src/`. `naive` is the slow, obvious version that everything fast is compared with.
+
+mod naive;
+
+mod bad_input;
+mod figure;
+mod frame;
+mod golden;
+mod metrics;
+mod quantize;
+mod report;
+mod scheme;
+mod tensor;
+
+#[cfg(feature = "lab")]
+mod lab;
+
+/// The twenty numbers of the original notebook.
+pub const NOTEBOOK: [f64; 20] = [
+    79.63, 100.75, 47.9, 85.26, -19.68, 91.28, 82.59, -7.12, 90.24, 60.92, 67.78, 27.35, 115.33, 143.0, 104.42, 84.64, 146.59,
+    51.34, 125.74, 126.03,
+];
