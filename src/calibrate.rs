@@ -1,5 +1,7 @@
 //! `Calibration`: from the values of a block to the range that its codes shall cover.
 
+use std::fmt;
+
 use crate::error::{Error, Result};
 use crate::tensor::{Real, min_max};
 
@@ -46,6 +48,15 @@ impl Calibration {
             Self::Percentile(p) => percentile(&mut values, p),
         };
         (-magnitude, magnitude)
+    }
+}
+
+impl fmt::Display for Calibration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&match self {
+            Self::MinMax => "minmax".to_owned(),
+            Self::Percentile(percentile) => format!("p{percentile}"),
+        })
     }
 }
 

@@ -2,8 +2,7 @@
 
 use polars::prelude::PolarsError;
 
-use crate::format::Format;
-use crate::tensor::Dtype;
+use crate::dtype::Dtype;
 
 /// The result of a quantlens call.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -273,13 +272,13 @@ pub enum Error {
         reason: String,
     },
 
-    /// A level table of a format with no fixed meaning per code.
+    /// A table or figure of what each code stands for, asked of several blocks, where it stands for several values.
     #[error(
-        "format {format} has one value a code only within a block: this tensor has {blocks} blocks, take one with a single block"
+        "under `{scheme}` a code stands for another value in each of this tensor's {blocks} blocks: take a scheme with one block"
     )]
     SeveralBlocks {
-        /// The format.
-        format: Format,
+        /// The scheme's name.
+        scheme: String,
         /// The number of blocks.
         blocks: usize,
     },

@@ -3,7 +3,8 @@
 use polars::prelude::{DataFrame, DataType, NamedFrom, Series};
 
 use crate::error::{Error, Result};
-use crate::quantize::{QParams, Quantized};
+use crate::qparams::QParams;
+use crate::quantize::Quantized;
 use crate::report::{Quantizer, report};
 use crate::scheme::Scheme;
 use crate::tensor::Tensor;

@@ -3,9 +3,11 @@
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
+use crate::granularity::Layout;
 use crate::metrics::{BLOCK, Metrics, MetricsAccumulator, Sums};
-use crate::quantize::QParams;
-use crate::scheme::Layout;
+use crate::qparams::QParams;
+use crate::quantize::fake_quantize_with;
+
 use crate::tensor::{Real, TASK_LEN, Tensor, with_values};
 
 /// What quantizing a tensor does to it.
@@ -26,7 +28,7 @@ pub(crate) fn measure(tensor: &Tensor, qparams: &QParams) -> Result<Measured> {
         Ok(measured)
     } else {
         // Rare: look again to say where.
-        Err(crate::quantize::fake_quantize_with(tensor, qparams)
+        Err(fake_quantize_with(tensor, qparams)
             .err()
             .unwrap_or_else(|| Error::DequantizedOverflow { name: tensor.name().to_owned(), index: 0 }))
     }

@@ -1,38 +1,50 @@
 #![doc = include_str!("../README.md")]
 #![warn(missing_docs)]
 
+// In the order of the pipeline; a file uses only those above it.
+mod dtype;
 pub mod error;
+
 pub mod tensor;
 
 mod synthetic;
 
-pub mod calibrate;
-pub mod format;
-pub mod scheme;
+mod calibrate;
+mod format;
+mod granularity;
+mod scheme;
 
-pub mod quantize;
+mod affine;
+mod codes;
+mod qparams;
+mod quantize;
 
-pub mod metrics;
+mod metrics;
 
 mod kernels;
 
-pub mod report;
+mod report;
 
-pub mod frame;
+mod frame;
 
 pub mod figure;
 pub mod plot;
 
 pub mod display;
 
+pub use affine::clamp;
 pub use calibrate::Calibration;
+pub use codes::Codes;
+pub use dtype::Dtype;
 pub use error::{Error, Result};
 pub use figure::Figure;
 pub use format::{Format, Rounding, Signedness};
 pub use frame::{DataFrameQuantExt, SeriesQuantExt};
+pub use granularity::Granularity;
 pub use metrics::{Metrics, MetricsAccumulator};
-pub use quantize::{Codes, QParams, Quantized, clamp, fake_quantize_with, quantize_with};
+pub use qparams::QParams;
+pub use quantize::{Quantized, fake_quantize_with, quantize_with};
 pub use report::{Quantizer, ReportRow, elements, frame_of_rows, levels, report, report_rows, sweep};
-pub use scheme::{Convention, Granularity, Mapping, Scheme, SymmetricRange};
+pub use scheme::{Convention, Mapping, Scheme, SymmetricRange};
 pub use synthetic::Synthetic;
-pub use tensor::{Dtype, Real, Tensor};
+pub use tensor::{Real, Tensor};

@@ -1,5 +1,6 @@
 //! The charts: each states in its title what it found.
 
+use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::figure::{Figure, Ink, Marker, Style};
 use crate::metrics::Metrics;
@@ -86,8 +87,8 @@ pub fn staircase(tensor: &Tensor, schemes: &[Scheme]) -> Result<Figure> {
         let qparams = scheme.qparams(tensor)?;
         let (_, grid) = code_values(&qparams)?;
         let axis = match tensor.dtype() {
-            crate::tensor::Dtype::F32 => Tensor::from_vec("x", inputs.iter().map(|&x| x as f32).collect())?,
-            crate::tensor::Dtype::F64 => Tensor::from_slice("x", &inputs)?,
+            Dtype::F32 => Tensor::from_vec("x", inputs.iter().map(|&x| x as f32).collect())?,
+            Dtype::F64 => Tensor::from_slice("x", &inputs)?,
         };
         grids.push((scheme, grid, fake_quantize_with(&axis, &qparams)?.to_f64_vec(), qparams));
     }

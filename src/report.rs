@@ -3,12 +3,13 @@
 use polars::prelude::{Column, DataFrame, IntoColumn, NamedFrom, Series};
 use serde::{Deserialize, Serialize};
 
+use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::kernels::measure;
 use crate::metrics::{Metrics, any_f64};
-use crate::quantize::QParams;
+use crate::qparams::QParams;
 use crate::scheme::Scheme;
-use crate::tensor::{Dtype, Tensor};
+use crate::tensor::Tensor;
 
 /// Anything that quantizes: three methods. [`Scheme`] is one; your own type is another and goes into the same report.
 ///
@@ -361,7 +362,7 @@ pub fn levels(tensor: &Tensor, scheme: &Scheme) -> Result<DataFrame> {
 pub(crate) fn code_values(qparams: &QParams) -> Result<(Vec<i32>, Vec<f64>)> {
     let (scheme, blocks) = (qparams.scheme(), qparams.scales().len());
     if blocks != 1 {
-        return Err(Error::SeveralBlocks { format: scheme.format(), blocks });
+        return Err(Error::SeveralBlocks { scheme: scheme.to_string(), blocks });
     }
     let codes: Vec<i32> = (scheme.quant_min()..=scheme.quant_max()).collect();
     let values = qparams.decode_codes(&codes);

@@ -1,28 +1,17 @@
 //! `Scheme`: how numbers become codes, as a value with a name that parses back.
 
+mod name;
+
 use std::fmt;
-use std::ops::Range;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
 use crate::calibrate::Calibration;
+use crate::dtype::Dtype;
 use crate::error::{Error, Result};
-use crate::format::{Format, Rounding, Signedness, whole_number};
-use crate::tensor::Dtype;
-
-/// How many elements share a scale and a zero point.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Granularity {
-    /// All of them: one scale. Shape [64, 384] has 1.
-    PerTensor,
-    /// All with the same index on this axis, from 0: one scale a channel. Shape [64, 384] on axis 0 has 64.
-    PerAxis(usize),
-    /// Runs of this many along the last axis; the last run of a row may be shorter and still has a scale of its own.
-    /// Shape [64, 384] in groups of 128 has 64 · 3, shape [64, 130] has 64 · 2.
-    PerGroup(usize),
-}
+use crate::format::{Format, Rounding, Signedness};
+use crate::granularity::{Granularity, Layout};
 
 /// Whether the codes cover the values' own range or one centred on 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -355,196 +344,5 @@ impl Scheme {
             }
             _ => Ok(()),
         }
-    }
-}
-
-impl fmt::Display for Granularity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&match self {
-            Self::PerTensor => "tensor".to_owned(),
-            Self::PerAxis(axis) => format!("axis{axis}"),
-            Self::PerGroup(group_size) => format!("g{group_size}"),
-        })
-    }
-}
-
-impl fmt::Display for Calibration {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&match self {
-            Self::MinMax => "minmax".to_owned(),
-            Self::Percentile(percentile) => format!("p{percentile}"),
-        })
-    }
-}
-
-impl fmt::Display for Scheme {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut name = format!("{}-{}", self.format, self.mapping.short_name());
-        let mut say = |part: &dyn fmt::Display| name += &format!("-{part}");
-        match self.symmetric_range {
-            Some(SymmetricRange::Full) => say(&"full"),
-            Some(SymmetricRange::Restricted) => say(&"restricted"),
-            None => {}
-        }
-        if self.granularity != Granularity::PerTensor {
-            say(&self.granularity);
-        }
-        if self.calibration != Calibration::MinMax {
-            say(&self.calibration);
-        }
-        match self.rounding {
-            Some(Rounding::HalfToEven) => say(&"half-even"),
-            Some(Rounding::HalfAwayFromZero) => say(&"half-away"),
-            None => {}
-        }
-        if self.convention != Convention::Onnx {
-            say(&self.convention);
-        }
-        f.pad(&name)
-    }
-}
-
-impl FromStr for Scheme {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let refuse = |reason: String| Error::ParseScheme { text: text.to_owned(), reason };
-        let (format, rest) = text.split_once('-').ok_or_else(|| refuse("it has no mapping".to_owned()))?;
-        let format: Format = format.parse().map_err(refuse)?;
-        let (mapping, mut rest) = rest.split_once('-').unwrap_or((rest, ""));
-        let mut scheme = match mapping {
-            "asym" => Self::asymmetric(format.bits()),
-            "sym" => Self::symmetric(format.bits()),
-            other => return Err(refuse(format!("`{other}` is no mapping, which is `asym` or `sym`"))),
-        };
-        scheme.format = format;
-        while !rest.is_empty() {
-            // Two of the words have a hyphen of their own.
-            let end = ["half-even", "half-away"].iter().find(|word| rest.starts_with(**word)).map(|word| word.len());
-            let end = end.or_else(|| rest.find('-')).unwrap_or(rest.len());
-            let word = &rest[..end];
-            scheme = scheme.with_word(word).ok_or_else(|| refuse(format!("`{word}` is not known")))?;
-            rest = match rest[end..].strip_prefix('-') {
-                Some("") => return Err(refuse("it ends in a hyphen".to_owned())),
-                Some(next) => next,
-                None if end == rest.len() => "",
-                None => return Err(refuse(format!("`{rest}` is not known"))),
-            };
-        }
-        scheme.validate()?;
-        // One scheme, one name: words twice, out of order or spelled otherwise are refused rather than guessed at.
-        let name = scheme.to_string();
-        if name == text { Ok(scheme) } else { Err(refuse(format!("its parts spell `{name}`"))) }
-    }
-}
-
-impl Scheme {
-    fn with_word(self, word: &str) -> Option<Self> {
-        match word {
-            "full" => Some(self.full_range()),
-            "restricted" => Some(self.restricted_range()),
-            "half-even" => Some(self.with_rounding(Rounding::HalfToEven)),
-            "half-away" => Some(self.with_rounding(Rounding::HalfAwayFromZero)),
-            _ => {
-                if let Some(axis) = word.strip_prefix("axis").and_then(whole_number) {
-                    Some(self.per_axis(axis))
-                } else if let Some(group_size) = word.strip_prefix('g').and_then(whole_number) {
-                    Some(self.per_group(group_size))
-                } else if let Ok(convention) = word.parse() {
-                    Some(self.with_convention(convention))
-                } else {
-                    word.strip_prefix('p').and_then(whole_number).map(|percentile| self.percentile(percentile))
-                }
-            }
-        }
-    }
-}
-
-impl From<Scheme> for String {
-    fn from(scheme: Scheme) -> Self {
-        scheme.to_string()
-    }
-}
-
-impl TryFrom<String> for Scheme {
-    type Error = Error;
-
-    fn try_from(text: String) -> Result<Self> {
-        text.parse()
-    }
-}
-
-/// Where the blocks of a granularity lie in a shape. A block is one or more runs: contiguous elements that share parameters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Layout {
-    elements: usize,
-    /// The length of a row: runs do not cross its end.
-    row: usize,
-    /// The length of a run, but for the last of a row.
-    run: usize,
-    /// After this many runs the blocks start over; more than there are runs if they never do.
-    blocks: usize,
-}
-
-impl Layout {
-    pub(crate) fn new(granularity: Granularity, shape: &[usize]) -> Result<Self> {
-        let elements = shape.iter().try_fold(1_usize, |product, &length| product.checked_mul(length));
-        let elements = match elements {
-            Some(0) => return Err(Error::Empty { name: format!("{shape:?}") }),
-            Some(elements) => elements,
-            None => {
-                let (name, shape) = (format!("{shape:?}"), shape.to_vec());
-                return Err(Error::Shape { name, shape, needed: usize::MAX, elements: 0 });
-            }
-        };
-        Ok(match granularity {
-            Granularity::PerTensor => Self { elements, row: elements, run: elements, blocks: 1 },
-            Granularity::PerAxis(axis) => {
-                let Some(&channels) = shape.get(axis) else { return Err(Error::Axis { axis, shape: shape.to_vec() }) };
-                let run = shape[axis + 1..].iter().product();
-                Self { elements, row: run, run, blocks: channels }
-            }
-            Granularity::PerGroup(0) => return Err(Error::GroupSize),
-            Granularity::PerGroup(group_size) => {
-                let row = shape.last().copied().unwrap_or(1);
-                Self { elements, row, run: group_size.min(row), blocks: elements / row * row.div_ceil(group_size) }
-            }
-        })
-    }
-
-    pub(crate) fn elements(&self) -> usize {
-        self.elements
-    }
-
-    pub(crate) fn blocks(&self) -> usize {
-        self.blocks
-    }
-
-    fn runs_per_row(&self) -> usize {
-        self.row.div_ceil(self.run)
-    }
-
-    fn runs(&self) -> usize {
-        self.elements / self.row * self.runs_per_row()
-    }
-
-    fn run(&self, index: usize) -> Range<usize> {
-        let (row, run) = (index / self.runs_per_row(), index % self.runs_per_row());
-        let start = row * self.row + run * self.run;
-        start..(start + self.run).min((row + 1) * self.row)
-    }
-
-    /// The runs of one block, in order.
-    pub(crate) fn runs_of(self, block: usize) -> impl Iterator<Item = Range<usize>> {
-        (block..self.runs()).step_by(self.blocks).map(move |index| self.run(index))
-    }
-
-    /// The pieces of runs inside a range of elements, each with its block, in order.
-    pub(crate) fn runs_in(self, elements: Range<usize>) -> impl Iterator<Item = (Range<usize>, usize)> {
-        let first = elements.start / self.row * self.runs_per_row() + elements.start % self.row / self.run;
-        (first..self.runs())
-            .map(move |index| (self.run(index), index % self.blocks))
-            .take_while(move |(run, _)| run.start < elements.end)
-            .map(move |(run, block)| (run.start.max(elements.start)..run.end.min(elements.end), block))
     }
 }

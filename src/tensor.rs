@@ -1,57 +1,15 @@
 //! `Tensor`: name, shape and finite f32 or f64 values. The gate: what is wrong with data is said here, and nowhere after.
 
 use std::fmt;
-use std::str::FromStr;
 
 use polars::prelude::{
     ChunkedArray, DataType, Float32Chunked, Float32Type, Float64Chunked, Float64Type, IntoSeries, PolarsFloatType,
     PolarsNumericType, Series,
 };
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
+use crate::dtype::Dtype;
 use crate::error::{Error, Result};
-
-/// The type of a tensor's values, which is the type its quantization is computed in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Dtype {
-    /// IEEE 754 binary32, what runtimes compute in.
-    F32,
-    /// IEEE 754 binary64, what numpy computes in unless told otherwise.
-    F64,
-}
-
-impl Dtype {
-    /// Width in bits: 32 or 64.
-    pub fn bits(self) -> u32 {
-        match self {
-            Self::F32 => 32,
-            Self::F64 => 64,
-        }
-    }
-}
-
-impl fmt::Display for Dtype {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::F32 => "f32",
-            Self::F64 => "f64",
-        })
-    }
-}
-
-impl FromStr for Dtype {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "f32" => Ok(Self::F32),
-            "f64" => Ok(Self::F64),
-            _ => Err(format!("`{text}` is no dtype: it is f32 or f64")),
-        }
-    }
-}
 
 /// f32 or f64: what every formula of this crate is generic over. Sealed; the two types are all there are.
 pub trait Real:
@@ -372,8 +330,8 @@ fn finite_min_max<T: Real>(name: &str, values: &[T]) -> Result<(T, T)> {
         .par_chunks(TASK_LEN)
         .map(|chunk| {
             let (min, max) = min_max(chunk);
-            // x - x is 0 for every finite x and NaN for the others; no branch an element, so several are done at a time.
-            let finite = chunk.iter().fold(true, |finite, &x| finite & (x - x == T::ZERO));
+            // No branch an element, so that several are done at a time.
+            let finite = chunk.iter().fold(true, |finite, x| finite & x.is_finite());
             (min, max, finite)
         })
         .reduce_with(|a, b| (if b.0 < a.0 { b.0 } else { a.0 }, if b.1 > a.1 { b.1 } else { a.1 }, a.2 && b.2))

@@ -50,22 +50,22 @@ fn rendered_output(output: &Value) -> Result<String> {
     match output["output_type"].as_str() {
         Some("stream") => {
             let name = output["name"].as_str().unwrap_or("stdout");
-            write!(text, "<pre class=\"{}\">{}</pre>\n", escape(name), escape(&joined(&output["text"])))?;
+            writeln!(text, "<pre class=\"{}\">{}</pre>", escape(name), escape(&joined(&output["text"])))?;
         }
         Some("error") => {
             let lines: Vec<&str> = output["traceback"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-            write!(text, "<pre class=\"error\">{}</pre>\n", escape(&lines.join("\n")))?;
+            writeln!(text, "<pre class=\"error\">{}</pre>", escape(&lines.join("\n")))?;
         }
         _ => {
             if let Some(svg) = data.get("image/svg+xml") {
                 let name = data.get("text/plain").map(joined).unwrap_or_default();
-                write!(text, "<figure role=\"img\" aria-label=\"{}\">{}</figure>\n", escape(&name), joined(svg))?;
+                writeln!(text, "<figure role=\"img\" aria-label=\"{}\">{}</figure>", escape(&name), joined(svg))?;
             } else if let Some(png) = data.get("image/png") {
-                write!(text, "<figure><img src=\"data:image/png;base64,{}\"></figure>\n", joined(png).trim())?;
+                writeln!(text, "<figure><img src=\"data:image/png;base64,{}\"></figure>", joined(png).trim())?;
             } else if let Some(table) = data.get("text/html") {
-                write!(text, "<div class=\"table\">{}</div>\n", joined(table))?;
+                writeln!(text, "<div class=\"table\">{}</div>", joined(table))?;
             } else if let Some(plain) = data.get("text/plain") {
-                write!(text, "<pre class=\"value\">{}</pre>\n", escape(&joined(plain)))?;
+                writeln!(text, "<pre class=\"value\">{}</pre>", escape(&joined(plain)))?;
             }
         }
     }

@@ -205,20 +205,24 @@ fn execute(notebook: &mut Notebook, slot: &Slot, echo: bool) -> Result<()> {
         bar.set_message(first_line.chars().take(60).collect::<String>());
         let expects_error = tags(cell).any(|tag| tag == "raises-exception");
         let count = done + 1;
-        let mut outputs = Outputs { count, list: Vec::new() };
+        let mut outputs = Outputs::default();
         let result = session.execute(&source, |event| {
             if echo {
                 bar.suspend(|| print_event(&event));
             }
             outputs.add(event);
         })?;
-        match result {
-            Err(error) if expects_error => outputs.add_error(&error),
-            Err(error) => {
+        let error = result.err();
+        if echo && error.is_none() {
+            bar.suspend(|| outputs.stderr.iter().for_each(|line| eprint!("{line}")));
+        }
+        match &error {
+            Some(_) if expects_error => {}
+            Some(error) => {
                 bar.finish_and_clear();
-                bail!("{}", failure(&notebook.path, count, &source, &error));
+                bail!("{}", failure(&notebook.path, count, &source, error));
             }
-            Ok(()) if expects_error => {
+            None if expects_error => {
                 bar.finish_and_clear();
                 bail!(
                     "{}: cell {count} is tagged raises-exception, but ran to its end:\n{}",
@@ -226,10 +230,10 @@ fn execute(notebook: &mut Notebook, slot: &Slot, echo: bool) -> Result<()> {
                     indented(&source)
                 );
             }
-            Ok(()) => {}
+            None => {}
         }
         let cell = &mut notebook.document["cells"][index];
-        cell["outputs"] = Value::Array(outputs.list);
+        cell["outputs"] = Value::Array(outputs.into_json(count, error.as_ref()));
         cell["execution_count"] = json!(count);
         bar.inc(1);
     }
@@ -251,7 +255,8 @@ fn tags(cell: &Value) -> impl Iterator<Item = &str> {
 fn print_event(event: &Event) {
     match event {
         Event::Printed(Stream::Stdout, line) => print!("{line}"),
-        Event::Printed(Stream::Stderr, line) => eprint!("{line}"),
+        // Held back until it is known whether it belongs to an error, whose message says it better.
+        Event::Printed(Stream::Stderr, _) => {}
         Event::Value(media) => {
             if let Some(text) = media.get("text/plain") {
                 println!("{text}");
@@ -269,39 +274,45 @@ fn indented(text: &str) -> String {
     text.lines().map(|line| format!("    {line}")).collect::<Vec<_>>().join("\n")
 }
 
-/// A cell's outputs as nbformat has them. Lines printed to one stream follow each other in one output.
+/// A cell's outputs in a stable order: what it printed, what it printed as errors, its value, its error. Two streams come by two ways,
+/// so in which order their lines were printed cannot be known.
+#[derive(Default)]
 struct Outputs {
-    count: usize,
-    list: Vec<Value>,
+    stdout: Vec<String>,
+    stderr: Vec<String>,
+    value: Option<BTreeMap<String, String>>,
 }
 
 impl Outputs {
     fn add(&mut self, event: Event) {
         match event {
-            Event::Printed(stream, line) => {
-                let name = if stream == Stream::Stdout { "stdout" } else { "stderr" };
-                let continues = |last: &&mut Value| last["output_type"] == "stream" && last["name"] == name;
-                match self.list.last_mut().filter(continues).and_then(|last| last["text"].as_array_mut()) {
-                    Some(text) => text.push(Value::String(line)),
-                    None => self.list.push(json!({ "name": name, "output_type": "stream", "text": [line] })),
-                }
-            }
-            Event::Value(media) => {
-                let data: Map<String, Value> =
-                    media.into_iter().map(|(media_type, content)| stored(media_type, content)).collect();
-                self.list.push(
-                    json!({ "data": data, "execution_count": self.count, "metadata": {}, "output_type": "execute_result" }),
-                );
-            }
+            Event::Printed(Stream::Stdout, line) => self.stdout.push(line),
+            Event::Printed(Stream::Stderr, line) => self.stderr.push(line),
+            Event::Value(media) => self.value = Some(media),
         }
     }
 
-    /// In place of the text on stderr, which says the same.
-    fn add_error(&mut self, error: &CellError) {
-        self.list.retain(|output| output["name"] != "stderr");
-        let traceback: Vec<&str> = error.details.lines().collect();
-        let (ename, evalue) = (error.kind.name(), &error.message);
-        self.list.push(json!({ "ename": ename, "evalue": evalue, "output_type": "error", "traceback": traceback }));
+    /// As nbformat has them.
+    fn into_json(self, count: usize, error: Option<&CellError>) -> Vec<Value> {
+        let stream = |name: &str, text: Vec<String>| json!({ "name": name, "output_type": "stream", "text": text });
+        let mut list = Vec::new();
+        if !self.stdout.is_empty() {
+            list.push(stream("stdout", self.stdout));
+        }
+        // An error's own message says the same, without what differs from run to run.
+        if !self.stderr.is_empty() && error.is_none() {
+            list.push(stream("stderr", self.stderr));
+        }
+        if let Some(media) = self.value {
+            let data: Map<String, Value> = media.into_iter().map(|(media_type, content)| stored(media_type, content)).collect();
+            list.push(json!({ "data": data, "execution_count": count, "metadata": {}, "output_type": "execute_result" }));
+        }
+        if let Some(error) = error {
+            let traceback: Vec<&str> = error.details.lines().collect();
+            let (ename, evalue) = (error.kind.name(), &error.message);
+            list.push(json!({ "ename": ename, "evalue": evalue, "output_type": "error", "traceback": traceback }));
+        }
+        list
     }
 }
 

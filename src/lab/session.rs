@@ -211,15 +211,18 @@ impl CellError {
     }
 }
 
-/// The prelude's hook prints `panic: …`, Rust's own `thread '…' panicked at …`.
+/// The prelude's hook prints `panic: …`. Without it Rust prints a header with a thread's number, which is another one every time, the
+/// message, and then a backtrace, which evcxr always asks for.
 fn runtime_error(stderr: &str) -> CellError {
-    let panicked = stderr
-        .lines()
-        .position(|line| line.starts_with("panic: ") || line.contains("' panicked at ") || line.contains(") panicked at "));
-    match panicked {
-        Some(first) => {
-            let message: Vec<&str> =
-                stderr.lines().skip(first).filter(|line| !line.starts_with("note: run with `RUST_BACKTRACE")).collect();
+    let lines: Vec<&str> = stderr.lines().collect();
+    let is_header = |line: &str| line.starts_with("thread '") && line.contains(" panicked at ");
+    if let Some(at) = lines.iter().rposition(|line| line.starts_with("panic: ")) {
+        return CellError::new(CellErrorKind::Panic, lines[at..].join("\n").trim_start_matches("panic: "));
+    }
+    match lines.iter().rposition(|line| is_header(line)) {
+        Some(at) => {
+            let is_message = |line: &&str| *line != "stack backtrace:" && !line.starts_with("note: ");
+            let message: Vec<&str> = lines[at + 1..].iter().copied().take_while(is_message).collect();
             CellError::new(CellErrorKind::Panic, &message.join("\n"))
         }
         None => CellError::new(CellErrorKind::Failed, stderr),

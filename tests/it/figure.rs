@@ -112,3 +112,17 @@ fn html_escapes_and_elides() {
     let html = frame_to_html(&frame);
     assert!(html.contains("<th>&lt;b&gt;</th>") && html.contains("<td>a &amp; b</td>"));
 }
+
+/// The picture in the README is what the code draws. `QUANTLENS_BLESS=1 cargo test` draws it anew.
+#[test]
+fn the_readmes_picture_is_up_to_date() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/errors.png");
+    let figure = &all()[1];
+    if std::env::var_os("QUANTLENS_BLESS").is_some() {
+        figure.save(&path).unwrap();
+    }
+    assert!(
+        std::fs::read(path).unwrap() == figure.to_png().unwrap(),
+        "run the tests with QUANTLENS_BLESS=1 and look at the picture"
+    );
+}

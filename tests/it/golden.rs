@@ -76,7 +76,7 @@ fn pytorch_observers() {
 
 #[test]
 fn fbgemm_pair_divides_to_127_and_multiplies_to_128() {
-    let x = Tensor::from_vec("x", vec![0.273939937_f32]).unwrap();
+    let x = Tensor::from_vec("x", vec![0.27393994_f32]).unwrap();
     let codes = |scheme: &str| {
         let scheme: Scheme = scheme.parse().unwrap();
         let qparams = QParams::new(scheme, Dtype::F32, vec![0.00214854861], vec![0]).unwrap();
