@@ -13,6 +13,8 @@ pub enum Calibration {
     MinMax,
     /// The central `percentile` percent of the values, in (0, 100]; the rest is clipped. 100 is [`Calibration::MinMax`].
     ///
+    /// Where that leaves only zeros of a block that has other values, there is no range to cover, and calibrating is an error.
+    ///
     /// Asymmetric: from the (100 - p)/2-th to the (100 + p)/2-th percentile of x. Symmetric: ± the p-th percentile of |x|.
     /// Both as ONNX Runtime's percentile calibrator splits them, but exact where that one counts 2048 bins. Between two
     /// values the percentile is interpolated linearly, `numpy.percentile`'s default, in f64.

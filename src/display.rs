@@ -1,4 +1,4 @@
-//! What a notebook shows: a value as several media types, the richest last to be chosen by whoever can show it.
+//! What a notebook shows: a value as several media types, the richest first; whoever shows it chooses.
 
 use std::any::Any;
 

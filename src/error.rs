@@ -123,7 +123,7 @@ pub enum Error {
     GroupSize,
 
     /// An axis that the shape does not have. Axes count from 0.
-    #[error("axis {axis} does not exist in shape {shape:?}: axes go from 0 to {}", shape.len().saturating_sub(1))]
+    #[error("axis {axis} does not exist in shape {shape:?}, which has {} axes, counted from 0", shape.len())]
     Axis {
         /// The axis asked for.
         axis: usize,
@@ -153,15 +153,26 @@ pub enum Error {
 
     /// The formula gives a scale of 0 (a constant block, a range too small for the type), which nothing can be divided by.
     #[error(
-        "block {block}, {min:?} to {max:?}, gives a scale of 0 under the original's formula: it has no answer here; use the onnx convention, which widens the range to contain 0"
+        "block {block}, {min:?} to {max:?}, gives a scale of {scale:?} under the original's formula, which nothing can be divided by: use the onnx convention, which widens the range to contain 0"
     )]
     ZeroScale {
+        /// The scale: 0, or so small that its reciprocal overflows.
+        scale: f64,
         /// The block (channel or group), from 0.
         block: usize,
         /// The smallest value of the block.
         min: f64,
         /// The largest value of the block.
         max: f64,
+    },
+
+    /// A percentile that keeps nothing but zeros of a block that has more: no step size follows from it.
+    #[error("calibration {calibration} keeps only zeros of block {block}, which has other values too: keep a larger share")]
+    CalibratedToZero {
+        /// The block (channel or group), from 0.
+        block: usize,
+        /// The calibration's name.
+        calibration: String,
     },
 
     /// A zero point that no 64-bit integer holds.
@@ -212,6 +223,17 @@ pub enum Error {
         quant_min: i32,
         /// The largest code.
         quant_max: i32,
+    },
+
+    /// A given zero point that the type computed in rounds to another number.
+    #[error("zero point {zero_point} of block {block} is not exact in {dtype}: no code would be where it says")]
+    ZeroPointInexact {
+        /// The zero point given.
+        zero_point: i64,
+        /// The block it belongs to, from 0.
+        block: usize,
+        /// The type computed in.
+        dtype: Dtype,
     },
 
     /// Not one scale and zero point per block.

@@ -31,20 +31,20 @@ pub trait SeriesQuantExt {
     /// The values that codes stand for: called on a column of whole numbers, of any integer type.
     ///
     /// # Errors
-    /// [`Error::Null`]; [`Error::NotCodes`] unless an integer type; [`Error::CodeOutOfRange`] with the first code the scheme
+    /// [`Error::Null`]; [`Error::Empty`]; [`Error::DequantizedOverflow`]; [`Error::NotCodes`] unless an integer type; [`Error::CodeOutOfRange`] with the first code the scheme
     /// does not have; [`Error::QParamsCount`] if the parameters are for another number of blocks.
     fn dequantize(&self, qparams: &QParams) -> Result<Series>;
 
     /// The column as it comes back from quantization, in its own type.
     ///
     /// # Errors
-    /// As [`SeriesQuantExt::quantize`].
+    /// As [`SeriesQuantExt::quantize`]; [`Error::DequantizedOverflow`].
     fn fake_quantize(&self, scheme: &Scheme) -> Result<Series>;
 
     /// What quantization loses, element by element: the column less [`SeriesQuantExt::fake_quantize`] of it.
     ///
     /// # Errors
-    /// As [`SeriesQuantExt::quantize`].
+    /// As [`SeriesQuantExt::quantize`]; [`Error::DequantizedOverflow`].
     fn quant_error(&self, scheme: &Scheme) -> Result<Series>;
 }
 
@@ -60,10 +60,11 @@ impl SeriesQuantExt for Series {
         if !self.dtype().is_integer() {
             return Err(Error::NotCodes { column, dtype: self.dtype().to_string() });
         }
-        let wide = self.cast(&DataType::Int64)?;
-        let codes =
-            wide.i64()?.iter().enumerate().map(|(row, code)| code.ok_or_else(|| Error::Null { column: column.clone(), row }));
-        let codes = codes.collect::<Result<Vec<i64>>>()?;
+        if let Some(row) = self.is_null().iter().position(|null| null == Some(true)) {
+            return Err(Error::Null { column, row });
+        }
+        // Casting makes null of what is too large even for 64 bits, and no code is so large.
+        let codes: Vec<i64> = self.cast(&DataType::Int64)?.i64()?.iter().map(|code| code.unwrap_or(i64::MAX)).collect();
         let shape = vec![codes.len()];
         let quantized = Quantized::from_integers(column, shape, qparams.clone(), codes.into_iter())?;
         Ok(quantized.dequantize()?.to_series())

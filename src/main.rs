@@ -2,10 +2,11 @@
 
 mod lab;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
 
 use lab::run::Destination;
@@ -57,8 +58,12 @@ fn dispatch(command: Option<Command>) -> Result<()> {
             let start = std::env::current_dir()?;
             let html = html.map(|directory| start.join(directory));
             // Each is checked before the first is run, and every one is run even if one fails.
+            let mut pages = BTreeSet::new();
             for notebook in &notebooks {
-                run::Notebook::read(&start.join(notebook))?;
+                let page = run::Notebook::read(&start.join(notebook))?.named("html");
+                if html.is_some() && !pages.insert(page.clone()) {
+                    bail!("two of the notebooks would write the page {page}: run them with a --html directory each");
+                }
             }
             let mut failed = Vec::new();
             for notebook in &notebooks {

@@ -1,8 +1,11 @@
 //! The charts: each states in its title what it found.
 
+use std::collections::BTreeSet;
+
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::figure::{Figure, Ink, Marker, Style};
+use crate::granularity::Granularity;
 use crate::metrics::Metrics;
 use crate::quantize::fake_quantize_with;
 use crate::report::{code_values, report_rows};
@@ -18,11 +21,7 @@ pub const MAX_ELEMENTS: usize = 1000;
 /// As [`Scheme::fake_quantize`]; [`Error::Nothing`] without schemes.
 pub fn original_and_dequantized(tensor: &Tensor, schemes: &[Scheme]) -> Result<Figure> {
     let series = dequantized(tensor, schemes, "original_and_dequantized")?;
-    let (best, metrics) = closest(&series).ok_or_else(|| needs_scheme("original_and_dequantized"))?;
-    let title = match series.as_slice() {
-        [_] => format!("{best} misses by {} at most", short(metrics.max_abs_error)),
-        _ => format!("{best} stays closest: {} off at most, rmse {}", short(metrics.max_abs_error), short(metrics.rmse)),
-    };
+    let title = title_of(&series);
     let (sample, note) = sampled(tensor);
     let original = tensor.to_f64_vec();
     let mut figure = Figure::new(title)
@@ -38,7 +37,7 @@ pub fn original_and_dequantized(tensor: &Tensor, schemes: &[Scheme]) -> Result<F
 }
 
 /// The error of each element, original less dequantized, under each scheme; broken lines mark half a step, ±scale/2, which only a
-/// clipped element passes.
+/// clipped element passes, for schemes with one scale.
 ///
 /// # Errors
 /// As [`Scheme::fake_quantize`]; [`Error::Nothing`] without schemes.
@@ -48,8 +47,10 @@ pub fn errors(tensor: &Tensor, schemes: &[Scheme]) -> Result<Figure> {
         series.iter().map(|(scheme, _, metrics)| format!("{scheme} errs by {} at most", short(metrics.max_abs_error))).collect();
     let (sample, note) = sampled(tensor);
     let original = tensor.to_f64_vec();
+    let has_one_scale = schemes.iter().any(|scheme| scheme.granularity() == Granularity::PerTensor);
+    let lines = if has_one_scale { "; broken lines: half a step, ±scale/2" } else { "" };
     let mut figure = Figure::new(worst.join(", "))
-        .subtitle(format!("error of {} values of `{}`; broken lines: half a step, ±scale/2{note}", tensor.len(), tensor.name()))
+        .subtitle(format!("error of {} values of `{}`{lines}{note}", tensor.len(), tensor.name()))
         .axes("element (index)", "original - dequantized (units of the data)");
     let (first, last) = (-0.5, tensor.len() as f64 - 0.5);
     for (index, (scheme, approximation, _)) in series.iter().enumerate() {
@@ -71,14 +72,18 @@ pub fn errors(tensor: &Tensor, schemes: &[Scheme]) -> Result<Figure> {
 /// For schemes with one scale; at 8 bits and more the steps are too fine to see.
 ///
 /// # Errors
-/// As [`Scheme::qparams`]; [`Error::SeveralBlocks`]; [`Error::Nothing`] without schemes; [`Error::RangeOverflow`] if the range is
-/// too wide to draw.
+/// As [`Scheme::fake_quantize`]; [`Error::SeveralBlocks`]; [`Error::Nothing`] without schemes; [`Error::RangeOverflow`] if the range
+/// and its margins are too wide for the tensor's type.
 pub fn staircase(tensor: &Tensor, schemes: &[Scheme]) -> Result<Figure> {
     const STEPS: usize = 1600;
     let (min, max) = (tensor.min(), tensor.max());
     let width = max - min;
     let (low, high) = (min - width / 4.0, max + width / 4.0);
-    if !(high - low).is_finite() {
+    let fits = match tensor.dtype() {
+        Dtype::F32 => (low as f32).is_finite() && (high as f32).is_finite(),
+        Dtype::F64 => (high - low).is_finite(),
+    };
+    if !fits {
         return Err(Error::RangeOverflow { min, max, dtype: tensor.dtype() });
     }
     let inputs: Vec<f64> = (0..=STEPS).map(|i| low + (high - low) * i as f64 / STEPS as f64).collect();
@@ -120,15 +125,16 @@ pub fn staircase(tensor: &Tensor, schemes: &[Scheme]) -> Result<Figure> {
     Ok(figure)
 }
 
-/// SQNR against bits, one line per scheme, and the law that a bit buys 6.02 dB (20·log₁₀ 2), drawn through the first scheme's
-/// widest point.
+/// SQNR against bits, one line per scheme, and the law that a bit buys 6.02 dB (20·log₁₀ 2), drawn through the widest point of the
+/// first scheme that loses something at two widths. Widths may come in any order; a lossless point, ∞ dB, is left out.
 ///
 /// # Errors
 /// As [`crate::sweep`].
-pub fn error_against_bits(tensor: &Tensor, schemes: &[Scheme], bits: impl IntoIterator<Item = u32> + Clone) -> Result<Figure> {
+pub fn error_against_bits(tensor: &Tensor, schemes: &[Scheme], bits: impl IntoIterator<Item = u32>) -> Result<Figure> {
     let mut lines = Vec::new();
+    let bits: BTreeSet<u32> = bits.into_iter().collect();
     for scheme in schemes {
-        let widths: Vec<Scheme> = bits.clone().into_iter().map(|bits| scheme.with_bits(bits)).collect();
+        let widths: Vec<Scheme> = bits.iter().map(|&bits| scheme.with_bits(bits)).collect();
         let rows = report_rows(std::slice::from_ref(tensor), &widths)?;
         let points: Vec<(f64, f64)> =
             widths.iter().zip(&rows).map(|(width, row)| (f64::from(width.bits()), row.metrics.sqnr_db)).collect();
@@ -177,9 +183,22 @@ fn dequantized(tensor: &Tensor, schemes: &[Scheme], what: &'static str) -> Resul
     schemes.iter().map(dequantize).collect()
 }
 
-fn closest(series: &[Dequantized]) -> Option<(Scheme, Metrics)> {
-    let by_mse = |a: &&Dequantized, b: &&Dequantized| a.2.mse.total_cmp(&b.2.mse);
-    series.iter().min_by(by_mse).map(|(scheme, _, metrics)| (*scheme, *metrics))
+/// Which of the schemes stays closest, if one does.
+fn title_of(series: &[Dequantized]) -> String {
+    let key = |(_, _, metrics): &Dequantized| (metrics.mse, metrics.max_abs_error);
+    let order = |a: &&Dequantized, b: &&Dequantized| {
+        let ((mse_a, max_a), (mse_b, max_b)) = (key(a), key(b));
+        mse_a.total_cmp(&mse_b).then(max_a.total_cmp(&max_b))
+    };
+    let Some(best) = series.iter().min_by(order) else { return String::new() };
+    let (scheme, _, metrics) = best;
+    let off = format!("{} off at most", short(metrics.max_abs_error));
+    match series.iter().filter(|other| key(other) == key(best)).count() {
+        _ if series.len() == 1 => format!("{scheme} misses by {} at most", short(metrics.max_abs_error)),
+        1 => format!("{scheme} stays closest: {off}, rmse {}", short(metrics.rmse)),
+        equal if equal == series.len() => format!("All are equally close: {off}"),
+        equal => format!("{equal} schemes stay equally close: {off}"),
+    }
 }
 
 fn needs_scheme(what: &'static str) -> Error {

@@ -47,7 +47,7 @@ impl QParams {
     /// # Errors
     /// [`Error::QParamsCount`] unless there is one zero point per scale and at least one; [`Error::Scale`] unless each scale is
     /// finite and above 0 in `dtype`, its reciprocal too; [`Error::ZeroPoint`] unless each zero point is a code (of the original
-    /// convention, any integer); an invalid scheme.
+    /// convention, any integer that `dtype` holds exactly, else [`Error::ZeroPointInexact`]); an invalid scheme.
     pub fn new(scheme: Scheme, dtype: Dtype, scales: Vec<f64>, zero_points: Vec<i64>) -> Result<Self> {
         scheme.validate()?;
         if scales.is_empty() || scales.len() != zero_points.len() {
@@ -67,6 +67,14 @@ impl QParams {
             return Err(Error::Scale { scale: scales[block], block, dtype });
         }
         let (quant_min, quant_max) = (scheme.quant_min(), scheme.quant_max());
+        // A zero point that the type computed in cannot hold would be another one in the formula.
+        let exact = |zero_point: i64| match dtype {
+            Dtype::F32 => zero_point as f32 as i64 == zero_point && (zero_point as f32) < i64::MAX as f32,
+            Dtype::F64 => zero_point as f64 as i64 == zero_point && (zero_point as f64) < i64::MAX as f64,
+        };
+        if let Some(block) = zero_points.iter().position(|&zero_point| !exact(zero_point)) {
+            return Err(Error::ZeroPointInexact { zero_point: zero_points[block], block, dtype });
+        }
         let is_code = |zero_point: i64| (i64::from(quant_min)..=i64::from(quant_max)).contains(&zero_point);
         let confined = scheme.convention() != Convention::Original;
         if let Some(block) = zero_points.iter().position(|&zero_point| confined && !is_code(zero_point)) {
@@ -105,7 +113,7 @@ impl QParams {
         single(&self.zero_points)
     }
 
-    /// What codes of the first block stand for, in f64, exact.
+    /// What codes of the first block stand for, computed in the data's type; ±∞ where that overflows.
     pub(crate) fn decode_codes(&self, codes: &[i32]) -> Vec<f64> {
         fn decode<T: Real>(affine: Affine<T>, codes: &[i32]) -> Vec<f64> {
             let mut values: Vec<T> = codes.iter().map(|&code| T::from_f64(code.into())).collect();
@@ -146,8 +154,9 @@ impl Scheme {
     ///
     /// # Errors
     /// An invalid scheme; [`Error::Axis`]; [`Error::RangeOverflow`] where max - min overflows the data's type; under the
-    /// original's convention, [`Error::ZeroScale`] and [`Error::ZeroPointOverflow`] where its formulas divide by 0 or leave
-    /// 64-bit integers.
+    /// original's convention, [`Error::ZeroScale`] and [`Error::ZeroPointOverflow`] where its formulas give a scale of 0 (or one
+    /// whose reciprocal overflows) or leave 64-bit integers; [`Error::CalibratedToZero`] where a percentile keeps only zeros. Of
+    /// several blocks the first one's.
     pub fn qparams(&self, tensor: &Tensor) -> Result<QParams> {
         self.validate()?;
         let layout = Layout::new(self.granularity(), tensor.shape())?;
@@ -163,7 +172,7 @@ impl Scheme {
             let (min, max) = (T::from_f64(tensor.min()), T::from_f64(tensor.max()));
             return Ok(vec![self.params_of_range(0, min, max)?]);
         }
-        (0..layout.blocks())
+        let params: Vec<Result<(f64, i64)>> = (0..layout.blocks())
             .into_par_iter()
             .map(|block| {
                 let runs = layout.runs_of(block).map(|run| &values[run]);
@@ -177,9 +186,15 @@ impl Scheme {
                         Mapping::Symmetric => self.calibration().magnitude(runs.flatten().copied()),
                     }
                 };
+                let keeps_only_zeros = !min_max_only && min == T::ZERO && max == T::ZERO;
+                if keeps_only_zeros && layout.runs_of(block).any(|run| values[run].iter().any(|&x| x != T::ZERO)) {
+                    return Err(Error::CalibratedToZero { block, calibration: self.calibration().to_string() });
+                }
                 self.params_of_range(block, min, max)
             })
-            .collect()
+            .collect();
+        // Collected in order first: of several errors the first block's is told, whichever thread came first.
+        params.into_iter().collect()
     }
 
     /// The convention's scale and zero point for the range min to max.
@@ -253,7 +268,7 @@ impl Scheme {
                 };
                 let (min, max) = (min.to_f64(), max.to_f64());
                 if scale == T::ZERO || !(T::ONE / scale).is_finite() {
-                    return Err(Error::ZeroScale { block, min, max });
+                    return Err(Error::ZeroScale { block, min, max, scale: scale.to_f64() });
                 }
                 if zero_point.abs() >= i64::MAX as f64 {
                     return Err(Error::ZeroPointOverflow { block, min, max, zero_point });

@@ -40,7 +40,7 @@ impl Scheme {
     /// `quantize(…)?.dequantize()`, without the codes.
     ///
     /// # Errors
-    /// As [`Scheme::qparams`].
+    /// As [`Scheme::qparams`]; [`Error::DequantizedOverflow`] at the edge of the type.
     pub fn fake_quantize(&self, tensor: &Tensor) -> Result<Tensor> {
         fake_quantize_with(tensor, &self.qparams(tensor)?)
     }
@@ -171,8 +171,8 @@ impl Quantized {
     /// A quantized tensor from codes that somebody else made.
     ///
     /// # Errors
-    /// [`Error::CodeOutOfRange`] with the first code the scheme does not have; [`Error::Shape`] unless there is one code per
-    /// element; [`Error::QParamsCount`] if the shape has another number of blocks.
+    /// [`Error::Empty`] without codes; [`Error::CodeOutOfRange`] with the first code the scheme does not have; [`Error::Shape`] unless
+    /// there is one code per element; [`Error::Axis`]; [`Error::QParamsCount`] if the shape has another number of blocks.
     pub fn from_integers(
         name: impl Into<String>,
         shape: Vec<usize>,
@@ -181,6 +181,9 @@ impl Quantized {
     ) -> Result<Self> {
         let name = name.into();
         let codes = Codes::from_integers(qparams.scheme(), codes)?;
+        if codes.len() == 0 {
+            return Err(Error::Empty { name });
+        }
         let needed = qparams.layout(&shape)?.elements();
         if codes.len() != needed {
             return Err(Error::Shape { name, shape, needed, elements: codes.len() });

@@ -162,7 +162,8 @@ pub struct ReportRow {
     pub clipped_fraction: Option<f64>,
     /// The number of different codes that occur.
     pub levels_used: Option<u64>,
-    /// Shannon entropy of the codes, `-Σ pᵢ·log₂ pᵢ` in bits: what an entropy coder could store a code in. At most `bits`.
+    /// Shannon entropy of the codes, `-Σ pᵢ·log₂ pᵢ` in bits: what an entropy coder could store a code in. At most log₂ of
+    /// the number of codes the scheme has.
     pub code_entropy_bits: Option<f64>,
 }
 
@@ -309,7 +310,7 @@ pub fn sweep(tensors: &[Tensor], schemes: &[Scheme], bits: impl IntoIterator<Ite
 /// ```
 ///
 /// # Errors
-/// As [`Scheme::quantize`]; [`Error::Nothing`] without schemes; [`Error::Polars`] if a scheme is there twice.
+/// As [`Scheme::fake_quantize`]; [`Error::Nothing`] without schemes; [`Error::Polars`] if a scheme is there twice.
 pub fn elements(tensor: &Tensor, schemes: &[Scheme]) -> Result<DataFrame> {
     if schemes.is_empty() {
         return Err(Error::Nothing { what: "elements", reason: "it needs at least one scheme".to_owned() });
@@ -343,7 +344,7 @@ pub fn elements(tensor: &Tensor, schemes: &[Scheme]) -> Result<DataFrame> {
 /// ```
 ///
 /// # Errors
-/// As [`Scheme::qparams`]; [`Error::SeveralBlocks`] where a code stands for several values.
+/// As [`Scheme::fake_quantize`]; [`Error::SeveralBlocks`] where a code stands for several values.
 pub fn levels(tensor: &Tensor, scheme: &Scheme) -> Result<DataFrame> {
     let qparams = scheme.qparams(tensor)?;
     let (codes, values) = code_values(&qparams)?;

@@ -69,7 +69,7 @@ pub enum Convention {
     /// ONNX `DynamicQuantizeLinear` and `QuantizeLinear` as ONNX Runtime computes them, at every width and sign. Divides,
     /// rounds, then adds the zero point. Symmetric signed codes are restricted by default (as its int8 and int16 are),
     /// unsigned ones full with the zero point in the middle. A block whose scale would be 0 or subnormal (all zero, or far
-    /// too small) has scale 1 and zero point 0.
+    /// too small) has scale 1 and zero point 0, or the code nearest to it, and becomes all zero.
     /// Source: <https://onnx.ai/onnx/operators/onnx__QuantizeLinear.html>
     Onnx,
     /// PyTorch's `MinMaxObserver` and `quantize_per_tensor`. Multiplies by the reciprocal of the scale. The scale is at
@@ -78,8 +78,9 @@ pub enum Convention {
     /// Source: `torch/ao/quantization/observer.py`
     PyTorch,
     /// TensorFlow Lite's `ChooseQuantizationParams` and `AffineQuantize`: parameters in f64, the zero point from whichever
-    /// end of the range gives it the smaller error, ties away from zero. Symmetric codes are restricted by default. An all-zero
-    /// block has scale 1, as in TFLite's symmetric routine (its asymmetric one says 0, which nothing can be divided by).
+    /// end of the range gives it the smaller error, ties away from zero. Symmetric codes are restricted by default. A block whose
+    /// scale would be 0 or subnormal has scale 1 and becomes all zero, as an all-zero one has in TFLite's symmetric routine (its
+    /// asymmetric one says 0, which nothing can be divided by).
     /// Source: `tensorflow/lite/kernels/internal/quantization_util.cc`
     TfLite,
     /// The numpy notebook this library began as, oddities kept: the range is not widened to contain 0, so the zero point may be
@@ -268,7 +269,8 @@ impl Scheme {
     }
 
     /// Which codes a symmetric mapping uses: as said, else as the convention does (PyTorch full; ONNX full for unsigned
-    /// codes; restricted otherwise).
+    /// codes; restricted otherwise). The original's own lower bound, -2^bits - 1, is neither, and is what [`Scheme::quant_min`] says
+    /// unless a range was said; an asymmetric mapping has none.
     pub fn symmetric_range(&self) -> SymmetricRange {
         self.symmetric_range.unwrap_or(match (self.convention, self.format.signedness()) {
             (Convention::PyTorch, _) | (Convention::Onnx, Signedness::Unsigned) => SymmetricRange::Full,
@@ -300,7 +302,7 @@ impl Scheme {
     /// ```
     ///
     /// The zero point of a symmetric mapping is fixed by the format and costs nothing. The original's is not confined to the
-    /// codes and counts 64 bits, which is what holds it here.
+    /// codes and counts 64 bits, which is what holds it here; its symmetric codes below what `bits` hold are not counted as wider.
     ///
     /// # Errors
     /// An invalid scheme, an axis the shape does not have, a shape without elements.

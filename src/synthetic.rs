@@ -41,7 +41,7 @@ pub struct Synthetic {
 }
 
 impl Synthetic {
-    /// Uniform in [low, high).
+    /// Uniform from low to high; high itself only by rounding to the tensor's type.
     pub fn uniform(low: f64, high: f64) -> Self {
         Self::of(Distribution::Uniform { low, high })
     }
@@ -79,7 +79,7 @@ impl Synthetic {
     ///
     /// # Errors
     /// [`Error::Synthetic`] if a parameter is not finite, a width is not above 0, the fraction is outside 0 to 1 or there are
-    /// more than 15 decimals; [`Error::Empty`] if the shape has no elements; [`Error::Shape`] if its product overflows.
+    /// more than 15 decimals; [`Error::NotFinite`] if a value is too large for the type; [`Error::Empty`] if the shape has no elements; [`Error::Shape`] if its product overflows.
     pub fn tensor<T: Real>(self, name: impl Into<String>, shape: &[usize]) -> Result<Tensor> {
         self.validate()?;
         let name = name.into();
@@ -99,7 +99,7 @@ impl Synthetic {
                 mean + std_dev * standard
             }
             Distribution::Laplace { mean, scale } => {
-                // The inverse of the distribution function; u = -1/2 would be -∞ and cannot be drawn from (-1/2, 1/2).
+                // The inverse of the distribution function; the ends of (-1/2, 1/2) would be infinite and are left out.
                 let u = 0.5 - rng.random::<f64>().max(f64::EPSILON);
                 mean - scale * u.signum() * (1.0 - 2.0 * u.abs()).max(f64::EPSILON).ln()
             }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -15,22 +16,33 @@ use super::session::{CellError, Event, Session, Stream};
 use super::slot::{Progress, Slot};
 
 /// A notebook file: checked to be nbformat 4 in Rust, and kept as it is but for what a run changes.
+#[derive(Clone)]
 pub struct Notebook {
     path: PathBuf,
+    /// The file as it was read.
+    text: String,
     document: Value,
 }
 
 impl Notebook {
     /// Reads and checks a file; it is not touched.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = fs::read_to_string(path).with_context(|| format!("could not read {}", path.display()))?;
+        let could_not_read = || format!("could not read {}", path.display());
+        // Where links lead: the file itself is to be replaced, not a link to it.
+        let path = &path.canonicalize().with_context(could_not_read)?;
+        let text = fs::read_to_string(path).with_context(could_not_read)?;
         let no_notebook = |reason: String| anyhow!("{} is no Jupyter notebook: {reason}", path.display());
         let document = match nbformat::parse_notebook(&text).map_err(|error| no_notebook(error.to_string()))? {
             // The parsed notebook proves the document valid; the document itself loses nothing, known or not.
             nbformat::Notebook::V4(_) => serde_json::from_str(&text)?,
             nbformat::Notebook::Legacy(old) => {
                 let upgraded = nbformat::upgrade_legacy_notebook(old).map_err(|error| no_notebook(error.to_string()))?;
-                serde_json::to_value(upgraded)?
+                let mut document = serde_json::to_value(upgraded)?;
+                // Random ids would make two people's first runs differ.
+                for (index, cell) in document["cells"].as_array_mut().into_iter().flatten().enumerate() {
+                    cell["id"] = json!(format!("cell-{index}"));
+                }
+                document
             }
             _ => {
                 return Err(no_notebook(
@@ -38,10 +50,10 @@ impl Notebook {
                 ));
             }
         };
-        let notebook = Self { path: path.to_owned(), document };
-        let language = &notebook.document["metadata"]["kernelspec"]["language"];
-        let named = language.as_str().or_else(|| notebook.document["metadata"]["language_info"]["name"].as_str());
-        match named {
+        let notebook = Self { path: path.to_owned(), text, document };
+        let metadata = &notebook.document["metadata"];
+        let places = [&metadata["kernelspec"]["language"], &metadata["language_info"]["name"], &metadata["kernelspec"]["name"]];
+        match places.into_iter().find_map(Value::as_str) {
             Some(language) if language.eq_ignore_ascii_case("rust") => Ok(notebook),
             Some(language) => bail!("{} is for a {language} kernel: this one runs Rust", path.display()),
             None => bail!("{} does not say what language it is in: its metadata names no kernel", path.display()),
@@ -59,6 +71,11 @@ impl Notebook {
     /// The file's name without its ending.
     pub fn stem(&self) -> String {
         self.path.file_stem().map_or_else(|| "notebook".to_owned(), |stem| stem.to_string_lossy().into_owned())
+    }
+
+    /// The file's name with another ending.
+    pub fn named(&self, ending: &str) -> String {
+        format!("{}.{ending}", self.stem())
     }
 
     pub fn cells(&self) -> &[Value] {
@@ -82,11 +99,20 @@ impl Notebook {
         Ok(String::from_utf8(text)?)
     }
 
-    /// Writes the file in one step: a run killed in the middle leaves the old one.
-    pub fn write(&self, path: &Path) -> Result<()> {
+    /// Writes a file in one step: a run killed in the middle leaves the old one.
+    fn write(&self, path: &Path) -> Result<()> {
         let text = self.to_text()?;
         nbformat::parse_notebook(&text).map_err(|error| anyhow!("the executed notebook would not be valid: {error}"))?;
         replace_file(path, text.as_bytes())
+    }
+
+    /// Writes the outputs back, unless somebody else wrote the file meanwhile.
+    fn write_back(&self) -> Result<()> {
+        let path = self.path.display();
+        if fs::read_to_string(&self.path).with_context(|| format!("could not read {path}"))? != self.text {
+            bail!("{path} was changed while it ran: it is left as it is, run it again");
+        }
+        self.write(&self.path)
     }
 
     /// Every picture a cell showed, as (cell number, file ending, bytes).
@@ -106,15 +132,22 @@ impl Notebook {
     }
 }
 
-/// Writes beside the file, then renames over it.
+/// Writes beside the file, then renames over it. A file that is there keeps its permissions, and one that may not be written is not.
 fn replace_file(path: &Path, bytes: &[u8]) -> Result<()> {
+    let could_not_write = || format!("could not write {}", path.display());
+    let permissions = fs::metadata(path).ok().map(|metadata| metadata.permissions());
+    if permissions.as_ref().is_some_and(fs::Permissions::readonly) {
+        bail!("{}: it is read-only", could_not_write());
+    }
     let name = path.file_name().context("the path names no file")?.to_string_lossy();
     let beside = path.with_file_name(format!(".{name}.{}.part", std::process::id()));
-    let written = fs::write(&beside, bytes).and_then(|()| fs::rename(&beside, path));
+    let written = fs::write(&beside, bytes)
+        .and_then(|()| permissions.map_or(Ok(()), |permissions| fs::set_permissions(&beside, permissions)))
+        .and_then(|()| fs::rename(&beside, path));
     if written.is_err() {
         let _ = fs::remove_file(&beside);
     }
-    written.with_context(|| format!("could not write {}", path.display()))
+    written.with_context(could_not_write)
 }
 
 /// What becomes of a run.
@@ -131,22 +164,21 @@ pub enum Destination {
 /// Runs one notebook. `html` is a directory for its page.
 pub fn run(path: &Path, destination: &Destination, html: Option<&Path>) -> Result<()> {
     let committed = Notebook::read(path)?;
-    let mut notebook = Notebook { path: committed.path.clone(), document: committed.document.clone() };
+    let mut notebook = committed.clone();
     let slot = prepare_slot()?;
     // A notebook's `:dep` line names the prelude relative to the notebook.
-    let directory = path.canonicalize().ok().and_then(|path| path.parent().map(Path::to_owned));
-    std::env::set_current_dir(directory.context("the notebook has no directory")?)?;
+    std::env::set_current_dir(committed.path.parent().context("the notebook has no directory")?)?;
 
     execute(&mut notebook, &slot, *destination != Destination::Check)?;
 
     match destination {
-        Destination::InPlace => notebook.write(&notebook.path)?,
+        Destination::InPlace => notebook.write_back()?,
         Destination::Check => compare(&committed, &notebook)?,
         Destination::Directory(directory) => write_all(&notebook, directory)?,
     }
     if let Some(directory) = html {
         fs::create_dir_all(directory).with_context(|| format!("could not make {}", directory.display()))?;
-        let page = directory.join(notebook.stem()).with_extension("html");
+        let page = directory.join(notebook.named("html"));
         replace_file(&page, page::render(&notebook)?.as_bytes())?;
         println!("page: {}", page.display());
     }
@@ -157,8 +189,8 @@ pub fn run(path: &Path, destination: &Destination, html: Option<&Path>) -> Resul
 fn write_all(notebook: &Notebook, directory: &Path) -> Result<()> {
     let figures = directory.join("figures");
     fs::create_dir_all(&figures).with_context(|| format!("could not make {}", figures.display()))?;
-    notebook.write(&directory.join(notebook.stem()).with_extension("ipynb"))?;
-    replace_file(&directory.join(notebook.stem()).with_extension("html"), page::render(notebook)?.as_bytes())?;
+    notebook.write(&directory.join(notebook.named("ipynb")))?;
+    replace_file(&directory.join(notebook.named("html")), page::render(notebook)?.as_bytes())?;
     for (cell, ending, bytes) in notebook.figures()? {
         replace_file(&figures.join(format!("{}-cell{cell:02}.{ending}", notebook.stem())), &bytes)?;
     }
@@ -213,7 +245,10 @@ fn execute(notebook: &mut Notebook, slot: &Slot, echo: bool) -> Result<()> {
             outputs.add(event);
         })?;
         let error = result.err();
-        if echo && error.is_none() {
+        if let Some(error) = &error {
+            outputs.stderr.truncate(error.lines_before);
+        }
+        if echo {
             bar.suspend(|| outputs.stderr.iter().for_each(|line| eprint!("{line}")));
         }
         match &error {
@@ -299,8 +334,7 @@ impl Outputs {
         if !self.stdout.is_empty() {
             list.push(stream("stdout", self.stdout));
         }
-        // An error's own message says the same, without what differs from run to run.
-        if !self.stderr.is_empty() && error.is_none() {
+        if !self.stderr.is_empty() {
             list.push(stream("stderr", self.stderr));
         }
         if let Some(media) = self.value {
@@ -316,10 +350,14 @@ impl Outputs {
     }
 }
 
-/// Text is stored as lines, base64 as one string.
+/// Text is stored as lines, JSON as what it says, base64 as one string.
 fn stored(media_type: String, content: String) -> (String, Value) {
     let is_text = media_type.starts_with("text/") || media_type.ends_with("+xml");
-    let value = if is_text { content.split_inclusive('\n').map(str::to_owned).collect() } else { Value::String(content) };
+    let value = match serde_json::from_str(&content) {
+        Ok(value) if media_type.ends_with("json") => value,
+        _ if is_text => content.split_inclusive('\n').map(str::to_owned).collect(),
+        _ => Value::String(content),
+    };
     (media_type, value)
 }
 
@@ -365,7 +403,7 @@ fn compare(committed: &Notebook, executed: &Notebook) -> Result<()> {
     if !differences.is_empty() {
         bail!("{}: outputs differ from the committed ones\n{differences}", committed.path.display());
     }
-    if committed.to_text()? != executed.to_text()? {
+    if committed.text != executed.to_text()? {
         bail!("{}: the committed file is not in the form a run writes; run it without --check", committed.path.display());
     }
     Ok(())
@@ -377,14 +415,32 @@ fn readable_outputs(cell: &Value) -> String {
     for output in cell["outputs"].as_array().into_iter().flatten() {
         text += &format!("{}\n", output["output_type"].as_str().unwrap_or(""));
         match output["output_type"].as_str() {
-            Some("stream") => text += &joined(&output["text"]),
-            Some("error") => text += &format!("{}\n", output["evalue"].as_str().unwrap_or("")),
+            Some("stream") => text += &format!("{}\n{}", output["name"].as_str().unwrap_or(""), joined(&output["text"])),
+            Some("error") => {
+                let lines = output["traceback"].as_array().into_iter().flatten().filter_map(Value::as_str);
+                text += &format!("{}\n{}\n", output["evalue"].as_str().unwrap_or(""), lines.collect::<Vec<_>>().join("\n"));
+            }
             _ => {
                 for (media_type, content) in output["data"].as_object().into_iter().flatten() {
-                    text += &format!("{media_type}\n{}\n", joined(content));
+                    text += &format!("{media_type}\n{}\n", readable(media_type, content));
                 }
             }
         }
     }
     text
+}
+
+/// An image is told by its size and a hash: its text says nothing to a reader.
+fn readable(media_type: &str, content: &Value) -> String {
+    let text = match content {
+        Value::Object(_) => content.to_string(),
+        _ => joined(content),
+    };
+    if media_type.starts_with("image/") {
+        let mut hasher = DefaultHasher::new();
+        text.hash(&mut hasher);
+        format!("{} characters, hash {:016x}", text.len(), hasher.finish())
+    } else {
+        text
+    }
 }

@@ -2,6 +2,7 @@
 //! itself calls a success.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -36,6 +37,8 @@ pub struct CellError {
     pub message: String,
     /// All there is to say, plain text without machine paths.
     pub details: String,
+    /// How many lines of stderr were printed before the error's own.
+    pub lines_before: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,21 +123,26 @@ impl Session {
         };
         let (reply, variables) = loop {
             select! {
-                recv(self.stdout) -> line => if let Ok(line) = line {
-                    on_event(Event::Printed(Stream::Stdout, line + "\n"));
+                recv(self.stdout) -> line => if let Some(text) = line.ok().and_then(|line| self.printed(line)) {
+                    on_event(Event::Printed(Stream::Stdout, text));
                 },
                 recv(self.stderr) -> line => if let Ok(line) = line { print_error(line, &mut on_event) },
                 recv(self.replies) -> reply => break reply.context("the session has ended")?,
             }
         };
         // All that was printed to stdout is in the channel now; stderr comes by another way and must be waited for.
-        self.stdout.try_iter().for_each(|line| on_event(Event::Printed(Stream::Stdout, line + "\n")));
+        let rest = self.stdout.try_iter().filter_map(|line| self.printed(line));
+        rest.for_each(|text| on_event(Event::Printed(Stream::Stdout, text)));
         let fence = self.fence_stderr();
         while let Ok(line) = self.stderr.recv_timeout(if fence.is_some() { FENCE_TIMEOUT } else { SILENCE }) {
-            if fence.as_deref() == Some(line.as_str()) {
-                break;
+            match fence.as_ref().and_then(|fence| line.strip_suffix(fence.as_str())) {
+                Some("") => break,
+                Some(text) => {
+                    print_error(text.to_owned(), &mut on_event);
+                    break;
+                }
+                None => print_error(line, &mut on_event),
             }
-            print_error(line, &mut on_event);
         }
         Ok(match reply {
             Ok(outputs) => {
@@ -154,29 +162,61 @@ impl Session {
         })
     }
 
+    /// A line as it was printed; `None` if nothing was. Text without a newline comes with the mark that follows it on the same line:
+    /// the prelude's, before a value, or evcxr's own at the end of the cell, which evcxr then does not see and waits for, so that it must
+    /// be said again.
+    fn printed(&self, line: String) -> Option<String> {
+        let text = match line.strip_suffix(END_OF_CELL) {
+            Some(text) if self.write_to_cells(1, END_OF_CELL) => Some(text),
+            _ => line.strip_suffix(BEFORE_VALUE),
+        };
+        match text {
+            Some("") => None,
+            Some(text) => Some(text.to_owned()),
+            None => Some(line + "\n"),
+        }
+    }
+
     /// Writes a line of our own into the cells' stderr, behind everything they wrote: when it comes out, all else has. Only
     /// where a process's open files can be opened again (Linux).
     fn fence_stderr(&self) -> Option<String> {
-        let id = self.process.lock().ok()?.id();
         let fence = format!("quantlens_fence_{}", self.cells);
-        let mut pipe = std::fs::OpenOptions::new().write(true).open(format!("/proc/{id}/fd/2")).ok()?;
-        std::io::Write::write_all(&mut pipe, format!("{fence}\n").as_bytes()).ok()?;
-        Some(fence)
+        self.write_to_cells(2, &fence).then_some(fence)
+    }
+
+    /// Writes a line into a pipe that the cells' process writes to, as if it had; false where that cannot be done.
+    fn write_to_cells(&self, file_descriptor: u32, line: &str) -> bool {
+        let Ok(process) = self.process.lock() else { return false };
+        let pipe = format!("/proc/{}/fd/{file_descriptor}", process.id());
+        let written = std::fs::OpenOptions::new()
+            .write(true)
+            .open(pipe)
+            .and_then(|mut pipe| pipe.write_all(format!("{line}\n").as_bytes()));
+        written.is_ok()
     }
 }
 
+/// What the prelude prints before a value when [`prepare_process`] asks for it.
+const BEFORE_VALUE: &str = "QUANTLENS_VALUE";
+
+/// What evcxr's runtime prints when a cell has run (its `runtime.rs`).
+const END_OF_CELL: &str = "EVCXR_EXECUTION_COMPLETE";
 const FENCE_TIMEOUT: Duration = Duration::from_secs(5);
 const SILENCE: Duration = Duration::from_millis(50);
 
 /// Sets what evcxr reads from the environment. Call it first thing in `main`, before there are threads.
 pub fn prepare_process(directory: &Path) -> Result<()> {
-    let Some(directory) = directory.to_str() else { bail!("{} is not a path evcxr can take", directory.display()) };
+    let usable = directory.to_str().filter(|path| !path.contains(' '));
+    let Some(directory) = usable else {
+        bail!("evcxr cannot build in {}: a path with spaces or not in UTF-8; clone to another place", directory.display());
+    };
     let settings = [
         ("EVCXR_TMPDIR", directory.to_owned()),
         // The user's own start-up file is for their own kernel.
         ("EVCXR_CONFIG_DIR", format!("{directory}/no-config")),
         // One message, no backtrace through code that is not theirs.
         ("RUST_BACKTRACE", "0".to_owned()),
+        ("QUANTLENS_BEFORE_VALUE", BEFORE_VALUE.to_owned()),
     ];
     for (name, value) in settings {
         // SAFETY: the caller is the start of `main`; no other thread exists to read the environment.
@@ -190,7 +230,11 @@ pub fn prepare_process(directory: &Path) -> Result<()> {
 fn with_sentinel(code: &str, sentinel: &str) -> (String, Option<usize>) {
     let is_head = |line: &str| {
         let line = line.trim_start_matches(' ');
-        line.trim().is_empty() || line.starts_with(':') || line.starts_with("//") || line.starts_with('!')
+        line.trim().is_empty()
+            || line.starts_with(':')
+            || line.starts_with("//")
+            || line.starts_with('!')
+            || line.starts_with("#![")
     };
     let lines: Vec<&str> = code.lines().collect();
     match lines.iter().position(|line| !is_head(line)) {
@@ -207,7 +251,7 @@ impl CellError {
     fn new(kind: CellErrorKind, details: &str) -> Self {
         let details = without_paths(details.trim_end());
         let message = details.lines().find(|line| !line.trim().is_empty()).unwrap_or("no message").trim().to_owned();
-        Self { kind, message, details }
+        Self { kind, message, details, lines_before: 0 }
     }
 }
 
@@ -217,13 +261,16 @@ fn runtime_error(stderr: &str) -> CellError {
     let lines: Vec<&str> = stderr.lines().collect();
     let is_header = |line: &str| line.starts_with("thread '") && line.contains(" panicked at ");
     if let Some(at) = lines.iter().rposition(|line| line.starts_with("panic: ")) {
-        return CellError::new(CellErrorKind::Panic, lines[at..].join("\n").trim_start_matches("panic: "));
+        let message = lines[at..].join("\n");
+        return CellError { lines_before: at, ..CellError::new(CellErrorKind::Panic, message.trim_start_matches("panic: ")) };
     }
     match lines.iter().rposition(|line| is_header(line)) {
         Some(at) => {
             let is_message = |line: &&str| *line != "stack backtrace:" && !line.starts_with("note: ");
             let message: Vec<&str> = lines[at + 1..].iter().copied().take_while(is_message).collect();
-            CellError::new(CellErrorKind::Panic, &message.join("\n"))
+            // An empty line stands before the header.
+            let lines_before = at - usize::from(at > 0 && lines[at - 1].is_empty());
+            CellError { lines_before, ..CellError::new(CellErrorKind::Panic, &message.join("\n")) }
         }
         None => CellError::new(CellErrorKind::Failed, stderr),
     }
@@ -246,6 +293,9 @@ fn compile_error(errors: &[CompilationError], code: &str, sentinel_line: Option<
             let indent = " ".repeat(span.start_column.saturating_sub(1));
             let margin = " ".repeat(number.to_string().len());
             text += &format!(" {number} | {line}\n {margin} | {indent}{} {}\n", "^".repeat(width), spanned.label);
+        }
+        if error.message().contains("--offline") {
+            text += "help: a run asks nothing of the network; put `:offline 0` above a `:dep` that must be fetched\n";
         }
         for help in error.help() {
             text += &format!("help: {help}\n");

@@ -166,6 +166,39 @@ fn given_parameters_that_cannot_be_are_refused() {
 }
 
 #[test]
+fn a_zero_point_that_the_type_would_round_is_refused() {
+    let original = Scheme::asymmetric(8).with_convention(Convention::Original);
+    let new = |dtype, zero_point| QParams::new(original, dtype, vec![1.0], vec![zero_point]);
+    assert!(matches!(new(Dtype::F32, 16_777_217), Err(Error::ZeroPointInexact { zero_point: 16_777_217, .. })));
+    assert!(new(Dtype::F64, 16_777_217).is_ok() && new(Dtype::F32, -16_777_216).is_ok());
+    for extreme in [i64::MAX, i64::MAX - 1, (1 << 53) + 1] {
+        assert!(matches!(new(Dtype::F64, extreme), Err(Error::ZeroPointInexact { .. })), "{extreme}");
+    }
+    assert!(new(Dtype::F64, i64::MIN).is_ok());
+}
+
+#[test]
+fn a_percentile_of_nothing_but_zeros_is_refused() {
+    let mut values = vec![0.0; 1000];
+    values[500] = 100.0;
+    let x = Tensor::from_vec("sparse", values).unwrap();
+    for scheme in naive::schemes(8) {
+        assert!(matches!(scheme.percentile(99.0).quantize(&x), Err(Error::CalibratedToZero { block: 0, .. })), "{scheme}");
+    }
+    assert!(Scheme::symmetric(8).percentile(100.0).quantize(&x).is_ok());
+}
+
+#[test]
+fn of_several_errors_the_first_blocks_is_told() {
+    let x = Tensor::new("rows", &[1000, 2], (0..2000).map(|i| f64::from(i / 2)).collect()).unwrap();
+    let scheme = Scheme::asymmetric(8).with_convention(Convention::Original).per_axis(0);
+    for threads in [1, 2, 7] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        assert!(matches!(pool.install(|| scheme.quantize(&x)), Err(Error::ZeroScale { block: 0, .. })));
+    }
+}
+
+#[test]
 fn granularities_that_cannot_be_are_refused() {
     let x = Tensor::new("x", &[2, 3], vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]).unwrap();
     assert!(matches!(Scheme::symmetric(8).per_axis(2).quantize(&x), Err(Error::Axis { axis: 2, .. })));

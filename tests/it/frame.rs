@@ -45,6 +45,8 @@ fn codes_that_are_none_are_refused() {
     assert!(matches!(dequantize(Series::new("c".into(), [-1_i64])), Error::CodeOutOfRange { code: -1, index: 0, .. }));
     assert!(matches!(dequantize(Series::new("c".into(), [Some(1_i32), None])), Error::Null { row: 1, .. }));
     assert!(matches!(dequantize(Series::new("c".into(), [1.0])), Error::NotCodes { .. }));
+    assert!(matches!(dequantize(Series::new("c".into(), [u64::MAX])), Error::CodeOutOfRange { index: 0, .. }));
+    assert!(matches!(dequantize(Series::new("c".into(), Vec::<i32>::new())), Error::Empty { name } if name == "c"));
 }
 
 #[test]

@@ -74,6 +74,12 @@ fn pytorch_observers() {
     check_all(include_str!("golden/pytorch.json"), 98);
 }
 
+/// The runtime's kernels; its formulas for parameters are in no kernel that could be asked, and stand in `naive`.
+#[test]
+fn tflite_kernels() {
+    check_all(include_str!("golden/tflite.json"), 110);
+}
+
 #[test]
 fn fbgemm_pair_divides_to_127_and_multiplies_to_128() {
     let x = Tensor::from_vec("x", vec![0.27393994_f32]).unwrap();

@@ -103,7 +103,9 @@ fn a_committed_notebook_reads_well_without_running() {
     }
     let data = || cells.iter().flat_map(|cell| cell["outputs"].as_array().unwrap()).map(|output| &output["data"]);
     assert_eq!(data().filter(|data| data.get("image/svg+xml").is_some() && data.get("image/png").is_some()).count(), 4);
-    assert!(data().filter(|data| data.get("text/html").is_some()).count() >= 5);
+    let is_frame = |data: &&Value| data["text/plain"][0].as_str().is_some_and(|line| line.starts_with("shape: ("));
+    assert_eq!(data().filter(is_frame).count(), 6);
+    assert!(data().filter(is_frame).all(|data| data.get("text/html").is_some()), "a table shows as text only");
     let text = document.to_string();
     for foreign in [env!("CARGO_MANIFEST_DIR"), "/root/", "/home/", "/tmp/"] {
         assert!(!text.contains(foreign), "{foreign}");
@@ -154,7 +156,7 @@ fn outputs_are_written_back_and_a_second_run_changes_no_byte() {
     let directory = tempfile::tempdir().unwrap();
     let mut wrong = code("d", "let y: u32 = -1;");
     wrong["metadata"] = json!({ "tags": ["raises-exception"] });
-    let mut panics = code("e", "panic!(\"as {}\", \"expected\")");
+    let mut panics = code("e", "eprint!(\"seen \");\neprintln!(\"before\");\npanic!(\"as {}\", \"expected\")");
     panics["metadata"] = json!({ "tags": ["raises-exception"] });
     let path = notebook(
         directory.path(),
@@ -166,6 +168,10 @@ fn outputs_are_written_back_and_a_second_run_changes_no_byte() {
             wrong,
             panics,
             code("f", "x"),
+            code("g", "print!(\"no newline\");\nstd::io::Write::flush(&mut std::io::stdout())?;"),
+            code("h", "// Only a comment."),
+            code("i", "eprint!(\"neither\")"),
+            code("j", "#![allow(unused_mut)]\nlet mut y = 5;\ny"),
         ],
     );
     let html = directory.path().join("pages");
@@ -179,7 +185,22 @@ fn outputs_are_written_back_and_a_second_run_changes_no_byte() {
     assert_eq!(document["metadata"]["of_ours"], json!({ "kept": true }));
     let cells = document["cells"].as_array().unwrap();
     let counts: Vec<&Value> = cells.iter().map(|cell| &cell["execution_count"]).collect();
-    assert_eq!(counts, [&Value::Null, &json!(1), &json!(2), &Value::Null, &json!(3), &json!(4), &json!(5)]);
+    assert_eq!(
+        counts,
+        [
+            &Value::Null,
+            &json!(1),
+            &json!(2),
+            &Value::Null,
+            &json!(3),
+            &json!(4),
+            &json!(5),
+            &json!(6),
+            &json!(7),
+            &json!(8),
+            &json!(9)
+        ]
+    );
     assert_eq!(
         cells[1]["outputs"],
         json!([
@@ -194,8 +215,16 @@ fn outputs_are_written_back_and_a_second_run_changes_no_byte() {
     assert_eq!(cells[4]["outputs"][0]["ename"], "CompileError");
     assert_eq!(
         cells[5]["outputs"],
-        json!([{ "ename": "Panic", "evalue": "as expected", "output_type": "error", "traceback": ["as expected"] }])
+        json!([
+            { "name": "stderr", "output_type": "stream", "text": ["seen before\n"] },
+            { "ename": "Panic", "evalue": "as expected", "output_type": "error", "traceback": ["as expected"] },
+        ])
     );
+
+    assert_eq!(cells[7]["outputs"], json!([{ "name": "stdout", "output_type": "stream", "text": ["no newline"] }]));
+    assert_eq!(cells[8]["outputs"], json!([]));
+    assert_eq!(cells[9]["outputs"][0], json!({ "name": "stderr", "output_type": "stream", "text": ["neither\n"] }));
+    assert_eq!(cells[10]["outputs"][0]["data"], json!({ "text/plain": ["5"] }));
 
     let page = std::fs::read_to_string(html.join("test.html")).unwrap();
     assert!(page.contains("<title>A title &amp; more</title>") && page.contains("<td><code>1</code></td>"));
@@ -230,6 +259,11 @@ fn what_is_no_rust_notebook_is_refused_untouched() {
         assert!(!outcome.success && outcome.stderr.contains(says), "{text}: {}", outcome.stderr);
         assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
     }
+    let rust = json!({ "cells": [], "metadata": { "kernelspec": { "display_name": "Rust", "name": "rust" } }, "nbformat": 4, "nbformat_minor": 5 });
+    std::fs::write(&path, rust.to_string()).unwrap();
+    let (path, html) = (path.to_str().unwrap(), directory.path().to_str().unwrap());
+    let outcome = run(&["run", path, path, "--html", html]);
+    assert!(!outcome.success && outcome.stderr.contains("would write the page test.html"), "{}", outcome.stderr);
     let outcome = run(&["run", directory.path().join("none.ipynb").to_str().unwrap()]);
     assert!(!outcome.success && outcome.stderr.contains("could not read"), "{}", outcome.stderr);
     assert!(!run(&["run"]).success);
@@ -240,7 +274,7 @@ fn a_run_killed_in_the_middle_leaves_the_notebook_as_it_was() {
     let directory = tempfile::tempdir().unwrap();
     let path = notebook(
         directory.path(),
-        &[code("a", "println!(\"first\");"), code("b", "std::thread::sleep(std::time::Duration::from_secs(600));")],
+        &[code("a", "println!(\"first\");"), code("b", "std::thread::sleep(std::time::Duration::from_secs(60));")],
     );
     let before = std::fs::read(&path).unwrap();
     let mut child = lab(&["run", path.to_str().unwrap()]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();

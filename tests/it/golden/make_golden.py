@@ -3,6 +3,7 @@
     python make_golden.py original   # numpy                  -> original.json
     python make_golden.py onnx       # onnxruntime, onnx      -> onnx.json
     python make_golden.py pytorch    # torch                  -> pytorch.json
+    python make_golden.py tflite     # ai-edge-litert, tflite -> tflite.json
 
 The versions used are in the files. Floats are written so that they read back exactly. A case is
 
@@ -183,5 +184,106 @@ def pytorch():
     write("pytorch", {"torch": torch.__version__, "numpy": np.__version__}, cases)
 
 
+def tflite():
+    """QUANTIZE and DEQUANTIZE of the runtime; it has no kernel that computes parameters, so they are given."""
+    from importlib.metadata import version
+
+    import flatbuffers
+    import tflite as tf
+    from ai_edge_litert.interpreter import Interpreter
+
+    def model(n, dtype, scale, zero_point):
+        b = flatbuffers.Builder(1024)
+
+        def vector(items, start, add):
+            start(b, len(items))
+            for item in reversed(items):
+                add(item)
+            return b.EndVector()
+
+        names = [b.CreateString(name) for name in ("x", "q", "y")]
+        shapes = [vector([n], tf.TensorStartShapeVector, b.PrependInt32) for _ in names]
+        scales = vector([scale], tf.QuantizationParametersStartScaleVector, b.PrependFloat32)
+        zero_points = vector([zero_point], tf.QuantizationParametersStartZeroPointVector, b.PrependInt64)
+        tf.QuantizationParametersStart(b)
+        tf.QuantizationParametersAddScale(b, scales)
+        tf.QuantizationParametersAddZeroPoint(b, zero_points)
+        quantization = tf.QuantizationParametersEnd(b)
+        tensors = []
+        for name, shape, kind in zip(names, shapes, [tf.TensorType.FLOAT32, dtype, tf.TensorType.FLOAT32]):
+            tf.TensorStart(b)
+            tf.TensorAddShape(b, shape)
+            tf.TensorAddType(b, kind)
+            tf.TensorAddBuffer(b, 0)
+            tf.TensorAddName(b, name)
+            if kind != tf.TensorType.FLOAT32:
+                tf.TensorAddQuantization(b, quantization)
+            tensors.append(tf.TensorEnd(b))
+        operators = []
+        for index, (source, target) in enumerate([(0, 1), (1, 2)]):
+            ins = vector([source], tf.OperatorStartInputsVector, b.PrependInt32)
+            outs = vector([target], tf.OperatorStartOutputsVector, b.PrependInt32)
+            tf.OperatorStart(b)
+            tf.OperatorAddOpcodeIndex(b, index)
+            tf.OperatorAddInputs(b, ins)
+            tf.OperatorAddOutputs(b, outs)
+            operators.append(tf.OperatorEnd(b))
+        codes = []
+        for code in (tf.BuiltinOperator.QUANTIZE, tf.BuiltinOperator.DEQUANTIZE):
+            tf.OperatorCodeStart(b)
+            tf.OperatorCodeAddDeprecatedBuiltinCode(b, code)
+            tf.OperatorCodeAddBuiltinCode(b, code)
+            tf.OperatorCodeAddVersion(b, 1)
+            codes.append(tf.OperatorCodeEnd(b))
+        tensors = vector(tensors, tf.SubGraphStartTensorsVector, b.PrependUOffsetTRelative)
+        ins = vector([0], tf.SubGraphStartInputsVector, b.PrependInt32)
+        outs = vector([1, 2], tf.SubGraphStartOutputsVector, b.PrependInt32)
+        operators = vector(operators, tf.SubGraphStartOperatorsVector, b.PrependUOffsetTRelative)
+        tf.SubGraphStart(b)
+        tf.SubGraphAddTensors(b, tensors)
+        tf.SubGraphAddInputs(b, ins)
+        tf.SubGraphAddOutputs(b, outs)
+        tf.SubGraphAddOperators(b, operators)
+        graphs = vector([tf.SubGraphEnd(b)], tf.ModelStartSubgraphsVector, b.PrependUOffsetTRelative)
+        codes = vector(codes, tf.ModelStartOperatorCodesVector, b.PrependUOffsetTRelative)
+        tf.BufferStart(b)
+        buffers = vector([tf.BufferEnd(b)], tf.ModelStartBuffersVector, b.PrependUOffsetTRelative)
+        tf.ModelStart(b)
+        tf.ModelAddVersion(b, 3)
+        tf.ModelAddOperatorCodes(b, codes)
+        tf.ModelAddSubgraphs(b, graphs)
+        tf.ModelAddBuffers(b, buffers)
+        b.Finish(tf.ModelEnd(b), b"TFL3")
+        return bytes(b.Output())
+
+    cases = []
+    for x in inputs().values():
+        x = x.astype(np.float32)
+        if np.abs(x).max() > 1e9:
+            continue  # x / scale must fit an int32 there
+        for name, dtype, choices in [
+            ("int8-asym-tflite", tf.TensorType.INT8, [(0.2, 3), (0.05, -17), (1.0, 0), (0.1, 101)]),
+            ("uint8-asym-tflite", tf.TensorType.UINT8, [(0.2, 3), (0.05, 17), (1.0, 0), (0.1, 101)]),
+            ("int16-sym-full-tflite", tf.TensorType.INT16, [(0.2, 0), (0.001, 0)]),
+        ]:
+            for scale, zero_point in choices:
+                # Kernels of the runtime itself: its delegate computes with another rounding.
+                interpreter = Interpreter(
+                    model_content=model(len(x), dtype, scale, zero_point), experimental_op_resolver_type=reference_kernels()
+                )
+                interpreter.allocate_tensors()
+                interpreter.set_tensor(0, x)
+                interpreter.invoke()
+                q, y = interpreter.get_tensor(1).copy(), interpreter.get_tensor(2).copy()
+                cases.append(case(name, x, np.float32(scale), zero_point, q, y, given=True))
+    write("tflite", {"ai-edge-litert": version("ai-edge-litert"), "tflite": version("tflite"), "numpy": np.__version__}, cases)
+
+
+def reference_kernels():
+    from ai_edge_litert.interpreter import OpResolverType
+
+    return OpResolverType.BUILTIN_REF
+
+
 if __name__ == "__main__":
-    {"original": original, "onnx": onnx, "pytorch": pytorch}[sys.argv[1]]()
+    {"original": original, "onnx": onnx, "pytorch": pytorch, "tflite": tflite}[sys.argv[1]]()
