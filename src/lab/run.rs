@@ -53,8 +53,9 @@ impl Notebook {
         let notebook = Self { path: path.to_owned(), text, document };
         let metadata = &notebook.document["metadata"];
         let places = [&metadata["kernelspec"]["language"], &metadata["language_info"]["name"], &metadata["kernelspec"]["name"]];
-        match places.into_iter().find_map(Value::as_str) {
-            Some(language) if language.eq_ignore_ascii_case("rust") => Ok(notebook),
+        let language = places.into_iter().find_map(Value::as_str).map(str::to_ascii_lowercase);
+        match language.as_deref() {
+            Some("rust") => Ok(notebook),
             Some(language) => bail!("{} is for a {language} kernel: this one runs Rust", path.display()),
             None => bail!("{} does not say what language it is in: its metadata names no kernel", path.display()),
         }
