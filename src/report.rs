@@ -1,5 +1,7 @@
 //! Tables: what quantization did, as polars data frames.
 
+use std::ops::Deref;
+
 use polars::prelude::{Column, DataFrame, IntoColumn, NamedFrom, Series};
 use serde::{Deserialize, Serialize};
 
@@ -64,31 +66,20 @@ pub trait Quantizer {
     }
 }
 
-impl<Q: Quantizer + ?Sized> Quantizer for &Q {
+/// References and boxes quantize as what they point to, so that a slice may mix types: `&[&dyn Quantizer]`, `&[Box<dyn Quantizer>]`.
+impl<P: Deref<Target: Quantizer>> Quantizer for P {
     fn name(&self) -> String {
         (**self).name()
     }
-    fn bits_per_element(&self, shape: &[usize], dtype: Dtype) -> Result<f64> {
-        (**self).bits_per_element(shape, dtype)
-    }
-    fn fake_quantize(&self, tensor: &Tensor) -> Result<Tensor> {
-        (**self).fake_quantize(tensor)
-    }
-    fn report_row(&self, tensor: &Tensor) -> Result<ReportRow> {
-        (**self).report_row(tensor)
-    }
-}
 
-impl<Q: Quantizer + ?Sized> Quantizer for Box<Q> {
-    fn name(&self) -> String {
-        (**self).name()
-    }
     fn bits_per_element(&self, shape: &[usize], dtype: Dtype) -> Result<f64> {
         (**self).bits_per_element(shape, dtype)
     }
+
     fn fake_quantize(&self, tensor: &Tensor) -> Result<Tensor> {
         (**self).fake_quantize(tensor)
     }
+
     fn report_row(&self, tensor: &Tensor) -> Result<ReportRow> {
         (**self).report_row(tensor)
     }

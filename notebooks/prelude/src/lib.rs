@@ -3,7 +3,7 @@
 //! ```text
 //! :dep quantlens-prelude = { path = "prelude" }
 //! use quantlens_prelude::*;
-//! init();
+//! let lab = init();
 //! ```
 //!
 //! It is a dylib, so that a cell links in milliseconds and all cells share one copy of every static (thread pools, fonts).
@@ -51,14 +51,19 @@ fn send(content: &Content) {
     }
 }
 
-/// Prepares the kernel; the first cell calls it. A panic becomes one line with its place, and text tables are wide enough for a
+/// What [`init`] returns, so that the first cell defines a variable: at the first one rust-analyzer reads all crates, which takes seconds,
+/// and the first cell waits anyway.
+#[derive(Debug, Clone, Copy)]
+pub struct Lab;
+
+/// Prepares the kernel; the first cell calls it. A panic becomes one message with its place, and text tables are wide enough for a
 /// report's names.
-pub fn init() {
+pub fn init() -> Lab {
     std::panic::set_hook(Box::new(|panic| {
         let message = panic.payload_as_str().unwrap_or("panic");
         match panic.location() {
-            // Cells are numbered by nobody here, but their lines are; the file is one the user never wrote.
-            Some(place) if place.file().ends_with("src/lib.rs") => eprintln!("panic: {message}"),
+            // A cell: the file is one that the user never wrote, so its line says nothing.
+            Some(place) if place.file() == "src/lib.rs" => eprintln!("panic: {message}"),
             Some(place) => eprintln!("panic: {message} ({}:{})", file_name(place.file()), place.line()),
             None => eprintln!("panic: {message}"),
         }
@@ -71,6 +76,7 @@ pub fn init() {
         std::env::set_var("POLARS_TABLE_WIDTH", "160");
         std::env::set_var("POLARS_FMT_TABLE_CELL_NUMERIC_ALIGNMENT", "RIGHT");
     }
+    Lab
 }
 
 fn file_name(path: &str) -> &str {
