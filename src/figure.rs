@@ -381,7 +381,8 @@ fn tick(value: f64, width: f64) -> String {
     if step == 0.0 || !(1e-4..1e6).contains(&step) && value != 0.0 {
         return format!("{value:.1e}");
     }
-    let decimals = (-step.log10().floor()).max(0.0) as usize;
+    let is_whole = value == value.round() && step >= 0.5;
+    let decimals = if is_whole { 0 } else { (-step.log10().floor()).max(0.0) as usize };
     let text = format!("{value:.decimals$}");
     // -0.0 is 0.
     if text.trim_matches(['-', '0', '.']).is_empty() { text.trim_start_matches('-').to_owned() } else { text }
