@@ -135,11 +135,7 @@ impl Notebook {
 
 /// Writes beside the file, then renames over it. A file that is there keeps its permissions, and one that may not be written is not.
 fn replace_file(path: &Path, bytes: &[u8]) -> Result<()> {
-    let could_not_write = || format!("could not write {}", path.display());
-    let permissions = fs::metadata(path).ok().map(|metadata| metadata.permissions());
-    if permissions.as_ref().is_some_and(fs::Permissions::readonly) {
-        bail!("{}: it is read-only", could_not_write());
-    }
+    let permissions = writable(path)?;
     let name = path.file_name().context("the path names no file")?.to_string_lossy();
     let beside = path.with_file_name(format!(".{name}.{}.part", std::process::id()));
     let written = fs::write(&beside, bytes)
@@ -148,7 +144,16 @@ fn replace_file(path: &Path, bytes: &[u8]) -> Result<()> {
     if written.is_err() {
         let _ = fs::remove_file(&beside);
     }
-    written.with_context(could_not_write)
+    written.with_context(|| format!("could not write {}", path.display()))
+}
+
+/// The permissions of a file that may be written; `None` if there is none yet.
+fn writable(path: &Path) -> Result<Option<fs::Permissions>> {
+    let permissions = fs::metadata(path).ok().map(|metadata| metadata.permissions());
+    if permissions.as_ref().is_some_and(fs::Permissions::readonly) {
+        bail!("could not write {}: it is read-only", path.display());
+    }
+    Ok(permissions)
 }
 
 /// What becomes of a run.
@@ -166,6 +171,10 @@ pub enum Destination {
 pub fn run(path: &Path, destination: &Destination, html: Option<&Path>) -> Result<()> {
     let committed = Notebook::read(path)?;
     let mut notebook = committed.clone();
+    if *destination == Destination::InPlace {
+        // Before the work, not after it.
+        writable(&committed.path)?;
+    }
     let slot = prepare_slot()?;
     // A notebook's `:dep` line names the prelude relative to the notebook.
     std::env::set_current_dir(committed.path.parent().context("the notebook has no directory")?)?;

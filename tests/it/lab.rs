@@ -270,6 +270,37 @@ fn what_is_no_rust_notebook_is_refused_untouched() {
 }
 
 #[test]
+fn a_file_changed_while_it_ran_is_left_to_who_changed_it() {
+    let directory = tempfile::tempdir().unwrap();
+    // The cells run in the notebook's directory.
+    let path = notebook(directory.path(), &[code("a", "std::fs::write(\"test.ipynb\", \"edited meanwhile\")?;")]);
+    let outcome = run(&["run", path.to_str().unwrap()]);
+    assert!(!outcome.success && outcome.stderr.contains("was changed while it ran"), "{}", outcome.stderr);
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "edited meanwhile");
+}
+
+#[cfg(unix)]
+#[test]
+fn links_stay_links_and_read_only_files_are_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = notebook(directory.path(), &[code("a", "1 + 1")]);
+    let link = directory.path().join("link.ipynb");
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    let outcome = run(&["run", link.to_str().unwrap()]);
+    assert!(outcome.success, "{}", outcome.stderr);
+    assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert_eq!(read(&path)["cells"][0]["outputs"][0]["data"]["text/plain"], json!(["2"]));
+
+    let before = std::fs::read(&path).unwrap();
+    let mut permissions = std::fs::metadata(&path).unwrap().permissions();
+    permissions.set_readonly(true);
+    std::fs::set_permissions(&path, permissions).unwrap();
+    let outcome = run(&["run", path.to_str().unwrap()]);
+    assert!(!outcome.success && outcome.stderr.contains("it is read-only"), "{}", outcome.stderr);
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+}
+
+#[test]
 fn a_run_killed_in_the_middle_leaves_the_notebook_as_it_was() {
     let directory = tempfile::tempdir().unwrap();
     let path = notebook(
