@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::format::{Rounding, Signedness};
 use crate::granularity::Layout;
 use crate::scheme::{Convention, Mapping, Scheme};
-use crate::tensor::{Real, Tensor, min_max, with_values};
+use crate::tensor::{Real, Tensor, min_max, spanning, with_values};
 
 /// The parameters of a quantization: a scale and a zero point for each block, and the scheme they belong to.
 ///
@@ -177,9 +177,7 @@ impl Scheme {
             .map(|block| {
                 let runs = layout.runs_of(block).map(|run| &values[run]);
                 let (min, max) = if min_max_only {
-                    runs.map(min_max)
-                        .reduce(|a, b| (if b.0 < a.0 { b.0 } else { a.0 }, if b.1 > a.1 { b.1 } else { a.1 }))
-                        .unwrap_or((T::ZERO, T::ZERO))
+                    runs.map(min_max).reduce(spanning).unwrap_or((T::ZERO, T::ZERO))
                 } else {
                     match self.mapping() {
                         Mapping::Asymmetric => self.calibration().range(runs.flatten().copied()),

@@ -326,20 +326,25 @@ pub(crate) const TASK_LEN: usize = 1 << 18;
 
 /// Smallest and largest value, in one pass that also finds what is not finite.
 fn finite_min_max<T: Real>(name: &str, values: &[T]) -> Result<(T, T)> {
-    let (min, max, finite) = values
+    let ((min, max), finite) = values
         .par_chunks(TASK_LEN)
         .map(|chunk| {
             let (min, max) = min_max(chunk);
             // No branch an element, so that several are done at a time.
             let finite = chunk.iter().fold(true, |finite, x| finite & x.is_finite());
-            (min, max, finite)
+            ((min, max), finite)
         })
-        .reduce_with(|a, b| (if b.0 < a.0 { b.0 } else { a.0 }, if b.1 > a.1 { b.1 } else { a.1 }, a.2 && b.2))
-        .unwrap_or((T::ZERO, T::ZERO, true));
+        .reduce_with(|a, b| (spanning(a.0, b.0), a.1 && b.1))
+        .unwrap_or(((T::ZERO, T::ZERO), true));
     if !finite && let Some(index) = values.iter().position(|value| !value.is_finite()) {
         return Err(Error::NotFinite { name: name.to_owned(), index, value: values[index].to_f64() });
     }
     Ok((min, max))
+}
+
+/// The (min, max) of two pieces from those of each.
+pub(crate) fn spanning<T: Real>(a: (T, T), b: (T, T)) -> (T, T) {
+    (if b.0 < a.0 { b.0 } else { a.0 }, if b.1 > a.1 { b.1 } else { a.1 })
 }
 
 /// Smallest and largest value of a slice without NaN; (0, 0) of an empty one.
