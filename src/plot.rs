@@ -131,8 +131,11 @@ pub fn staircase(tensor: &Tensor, schemes: &[Scheme]) -> Result<Figure> {
 /// # Errors
 /// As [`crate::sweep`].
 pub fn error_against_bits(tensor: &Tensor, schemes: &[Scheme], bits: impl IntoIterator<Item = u32>) -> Result<Figure> {
+    error_against_widths(tensor, schemes, &bits.into_iter().collect())
+}
+
+fn error_against_widths(tensor: &Tensor, schemes: &[Scheme], bits: &BTreeSet<u32>) -> Result<Figure> {
     let mut lines = Vec::new();
-    let bits: BTreeSet<u32> = bits.into_iter().collect();
     for scheme in schemes {
         let widths: Vec<Scheme> = bits.iter().map(|&bits| scheme.with_bits(bits)).collect();
         let rows = report_rows(std::slice::from_ref(tensor), &widths)?;

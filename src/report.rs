@@ -215,6 +215,12 @@ pub fn report<Q: Quantizer>(tensors: &[Tensor], schemes: &[Q]) -> Result<DataFra
 /// # Errors
 /// As [`report`].
 pub fn report_rows<Q: Quantizer>(tensors: &[Tensor], schemes: &[Q]) -> Result<Vec<ReportRow>> {
+    let schemes: Vec<&dyn Quantizer> = schemes.iter().map(|scheme| scheme as &dyn Quantizer).collect();
+    rows_of(tensors, &schemes)
+}
+
+/// Not generic, so that a notebook cell that asks for a report has none of it to compile.
+fn rows_of(tensors: &[Tensor], schemes: &[&dyn Quantizer]) -> Result<Vec<ReportRow>> {
     if tensors.is_empty() || schemes.is_empty() {
         let reason = format!("it needs a tensor and a scheme, and has {} and {}", tensors.len(), schemes.len());
         return Err(Error::Nothing { what: "report", reason });
@@ -280,10 +286,14 @@ pub fn frame_of_rows(rows: &[ReportRow]) -> Result<DataFrame> {
 ///
 /// # Errors
 /// As [`report`]; a width the scheme cannot have.
-pub fn sweep(tensors: &[Tensor], schemes: &[Scheme], bits: impl IntoIterator<Item = u32> + Clone) -> Result<DataFrame> {
+pub fn sweep(tensors: &[Tensor], schemes: &[Scheme], bits: impl IntoIterator<Item = u32>) -> Result<DataFrame> {
+    sweep_widths(tensors, schemes, &bits.into_iter().collect::<Vec<_>>())
+}
+
+fn sweep_widths(tensors: &[Tensor], schemes: &[Scheme], bits: &[u32]) -> Result<DataFrame> {
     let widths = |scheme: &Scheme| {
         let scheme = *scheme;
-        bits.clone().into_iter().map(move |bits| scheme.with_bits(bits))
+        bits.iter().map(move |&bits| scheme.with_bits(bits))
     };
     report(tensors, &schemes.iter().flat_map(widths).collect::<Vec<_>>())
 }

@@ -5,6 +5,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution as _, StandardNormal};
 
+use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::tensor::{Real, Tensor};
 
@@ -81,8 +82,14 @@ impl Synthetic {
     /// [`Error::Synthetic`] if a parameter is not finite, a width is not above 0, the fraction is outside 0 to 1 or there are
     /// more than 15 decimals; [`Error::NotFinite`] if a value is too large for the type; [`Error::Empty`] if the shape has no elements; [`Error::Shape`] if its product overflows.
     pub fn tensor<T: Real>(self, name: impl Into<String>, shape: &[usize]) -> Result<Tensor> {
+        match T::DTYPE {
+            Dtype::F32 => self.draw_tensor::<f32>(name.into(), shape),
+            Dtype::F64 => self.draw_tensor::<f64>(name.into(), shape),
+        }
+    }
+
+    fn draw_tensor<T: Real>(self, name: String, shape: &[usize]) -> Result<Tensor> {
         self.validate()?;
-        let name = name.into();
         let Some(elements) = shape.iter().try_fold(1_usize, |product, &length| product.checked_mul(length)) else {
             return Err(Error::Shape { name, shape: shape.to_vec(), needed: usize::MAX, elements: 0 });
         };

@@ -175,7 +175,7 @@ impl Tensor {
     /// [`Error::Empty`] without values, [`Error::Shape`] if the shape does not multiply out to their number,
     /// [`Error::NotFinite`] with the first index that holds NaN or ±∞.
     pub fn new<T: Real>(name: impl Into<String>, shape: &[usize], values: Vec<T>) -> Result<Self> {
-        Self::admit::<T>(name.into(), shape, T::into_values(values))
+        Self::admit(name.into(), shape, T::into_values(values))
     }
 
     /// A tensor with one axis.
@@ -207,20 +207,27 @@ impl Tensor {
         }
         let shape = [series.len()];
         match series.dtype() {
-            DataType::Float32 => Self::admit::<f32>(name, &shape, Values::F32(one_chunk::<Float32Type>(series.f32()?))),
-            DataType::Float64 => Self::admit::<f64>(name, &shape, Values::F64(one_chunk::<Float64Type>(series.f64()?))),
+            DataType::Float32 => Self::admit(name, &shape, Values::F32(one_chunk::<Float32Type>(series.f32()?))),
+            DataType::Float64 => Self::admit(name, &shape, Values::F64(one_chunk::<Float64Type>(series.f64()?))),
             other => Err(Error::ColumnDtype { column: name, dtype: other.to_string() }),
         }
     }
 
-    fn admit<T: Real>(name: String, shape: &[usize], values: Values) -> Result<Self> {
-        let slice = T::of(&values).unwrap_or_default();
-        if slice.is_empty() {
-            return Err(Error::Empty { name });
+    /// Not generic, so that a notebook cell that makes a tensor has nothing of the gate to compile.
+    fn admit(name: String, shape: &[usize], values: Values) -> Result<Self> {
+        fn range<T: Real>(name: &str, shape: &[usize], values: &[T]) -> Result<(f64, f64)> {
+            if values.is_empty() {
+                return Err(Error::Empty { name: name.to_owned() });
+            }
+            check_shape(name, shape, values.len())?;
+            let (min, max) = finite_min_max(name, values)?;
+            Ok((min.to_f64(), max.to_f64()))
         }
-        check_shape(&name, shape, slice.len())?;
-        let (min, max) = finite_min_max(&name, slice)?;
-        Ok(Self { name, shape: shape.to_vec(), min: min.to_f64(), max: max.to_f64(), values })
+        let (min, max) = match &values {
+            Values::F32(array) => range(&name, shape, contiguous(array))?,
+            Values::F64(array) => range(&name, shape, contiguous(array))?,
+        };
+        Ok(Self { name, shape: shape.to_vec(), min, max, values })
     }
 
     /// The same values under another shape.

@@ -218,7 +218,7 @@ impl Config {
             );
         }
 
-        if command_name == "build" || command_name == "check" {
+        if matches!(command_name, "build" | "check" | "rustc") {
             command
                 .arg("--target")
                 .arg(&self.target)
@@ -447,20 +447,11 @@ impl EvalContext {
             stdout: stdout_receiver,
             stderr: stderr_receiver,
         };
+        // quantlens: evcxr evaluates `42` here, and so loads the standard library into rust-analyzer
+        // once without and once with the notebook's dependencies. Our session evaluates something
+        // itself before it serves anyone.
         if context.committed_state.linker() == "lld" && context.eval("42").is_err() {
             context.committed_state.set_linker("system".to_owned());
-        } else {
-            // We need to eval something anyway, otherwise rust-analyzer crashes when trying to get
-            // completions. Not 100% sure. Just writing Cargo.toml isn't sufficient.
-            if let Err(error) = context.eval("42") {
-                drop(context);
-                let mut stderr = String::new();
-                while let Ok(line) = outputs.stderr.recv() {
-                    stderr.push_str(&line);
-                    stderr.push('\n');
-                }
-                return Err(format!("{stderr}{error}").into());
-            }
         }
         context.initial_config = context.committed_state.config.clone();
         Ok((context, outputs))
@@ -1063,6 +1054,14 @@ fn non_persistable_type_error(variable_name: &str, actual_type: &str) -> Result<
     );
 }
 
+/// Everything in `code` that could be the name of a variable, in strings and comments too: a format
+/// string may hold one.
+fn words(code: &str) -> HashSet<String> {
+    code.split(|c: char| !c.is_alphanumeric() && c != '_')
+        .map(str::to_owned)
+        .collect()
+}
+
 fn fix_path() {
     // If cargo isn't on our path, see if it exists in the same directory as
     // our executable and if it does, add that directory to our PATH.
@@ -1630,6 +1629,9 @@ impl ContextState {
             || !self.stored_variable_states.is_empty()
             || self.async_mode
             || self.allow_question_mark;
+        // quantlens: a variable that the code does not name stays in the store, so that a cell's
+        // time does not grow with the notebook.
+        let used = words(&user_code.code_string());
         let mut code = CodeBlock::new();
         if self.allow_question_mark {
             code = code.add_all(self.error_trait_code(false));
@@ -1654,9 +1656,10 @@ impl ContextState {
                 )
                 .generated("}")
                 .generated("let evcxr_variable_store = unsafe {&mut *evcxr_variable_store};")
-                .add_all(self.check_variable_statements())
-                .add_all(self.load_variable_statements());
-            user_code = user_code.add_all(self.store_variable_statements(VariableMoveState::New));
+                .add_all(self.check_variable_statements(&used))
+                .add_all(self.load_variable_statements(&used));
+            user_code =
+                user_code.add_all(self.store_variable_statements(VariableMoveState::New, &used));
         } else {
             code = code.generated("evcxr_variable_store: *mut u8) -> *mut u8 {");
         }
@@ -1711,16 +1714,20 @@ impl ContextState {
             code = code.add_all(user_code);
         }
         if needs_variable_store {
-            code = code.add_all(self.store_variable_statements(VariableMoveState::Available));
+            code = code.add_all(self.store_variable_statements(VariableMoveState::Available, &used));
         }
         code = code.generated("evcxr_variable_store");
         code.generated("}")
     }
 
-    fn store_variable_statements(&self, move_state: VariableMoveState) -> CodeBlock {
+    fn store_variable_statements(
+        &self,
+        move_state: VariableMoveState,
+        used: &HashSet<String>,
+    ) -> CodeBlock {
         let mut statements = CodeBlock::new();
         for (var_name, var_state) in &self.variable_states {
-            if var_state.move_state == move_state {
+            if var_state.move_state == move_state && used.contains(var_name) {
                 statements.pack_variable(
                     var_name.clone(),
                     format!(
@@ -1735,9 +1742,12 @@ impl ContextState {
         statements
     }
 
-    fn check_variable_statements(&self) -> CodeBlock {
+    fn check_variable_statements(&self, used: &HashSet<String>) -> CodeBlock {
         let mut statements = CodeBlock::new().generated("{let mut vars_ok = true;");
         for (var_name, var_state) in &self.stored_variable_states {
+            if !used.contains(var_name) {
+                continue;
+            }
             statements = statements.generated(format!(
                 "vars_ok &= evcxr_variable_store.check_variable::<{}>(stringify!({var_name}));",
                 var_state.type_name
@@ -1747,9 +1757,12 @@ impl ContextState {
     }
 
     // Returns code to load values from the variable store back into their variables.
-    fn load_variable_statements(&self) -> CodeBlock {
+    fn load_variable_statements(&self, used: &HashSet<String>) -> CodeBlock {
         let mut statements = CodeBlock::new();
         for (var_name, var_state) in &self.stored_variable_states {
+            if !used.contains(var_name) {
+                continue;
+            }
             let mutability = if var_state.is_mut { "mut " } else { "" };
             statements.load_variable(format!(
                 "let {}{} = evcxr_variable_store.take_variable::<{}>(stringify!({}));",

@@ -12,24 +12,46 @@
 pub const VARIABLE_CHANGED_TYPE: &str = "EVCXR_VARIABLE_CHANGED_TYPE:";
 pub const USER_ERROR_OCCURRED: &str = "EVCXR_ERROR_OCCURRED";
 
+// quantlens: this is compiled with every cell. A vector, and one copy of what does not depend on the
+// type of a variable, are a tenth of the code of a hash map.
 pub struct VariableStore {
-    variables: std::collections::HashMap<String, Box<dyn std::any::Any + 'static>>,
+    variables: Vec<(String, Box<dyn std::any::Any + 'static>)>,
 }
 
 impl VariableStore {
     pub fn new() -> VariableStore {
         VariableStore {
-            variables: std::collections::HashMap::new(),
+            variables: Vec::new(),
         }
     }
 
-    pub fn put_variable<T: 'static>(&mut self, name: &str, value: T) {
-        self.variables.insert(name.to_owned(), Box::new(value));
+    #[inline(never)]
+    fn position(&self, name: &str) -> Option<usize> {
+        self.variables
+            .iter()
+            .position(|(existing, _)| existing == name)
     }
 
-    pub fn check_variable<T: 'static>(&mut self, name: &str) -> bool {
-        if let Some(v) = self.variables.get(name)
-            && v.downcast_ref::<T>().is_none()
+    #[inline(never)]
+    fn put(&mut self, name: &str, value: Box<dyn std::any::Any>) {
+        match self.position(name) {
+            Some(index) => self.variables[index].1 = value,
+            None => self.variables.push((name.to_owned(), value)),
+        }
+    }
+
+    #[inline(never)]
+    fn take(&mut self, name: &str) -> Box<dyn std::any::Any> {
+        match self.position(name) {
+            Some(index) => self.variables.swap_remove(index).1,
+            None => panic!("Variable '{name}' has gone missing"),
+        }
+    }
+
+    #[inline(never)]
+    fn check(&mut self, name: &str, type_id: std::any::TypeId) -> bool {
+        if let Some(index) = self.position(name)
+            && (*self.variables[index].1).type_id() != type_id
         {
             eprintln!("The type of the variable {name} was redefined, so was lost.",);
             println!("{VARIABLE_CHANGED_TYPE}{name}");
@@ -38,17 +60,19 @@ impl VariableStore {
         true
     }
 
+    pub fn put_variable<T: 'static>(&mut self, name: &str, value: T) {
+        self.put(name, Box::new(value));
+    }
+
+    pub fn check_variable<T: 'static>(&mut self, name: &str) -> bool {
+        self.check(name, std::any::TypeId::of::<T>())
+    }
+
     pub fn take_variable<T: 'static>(&mut self, name: &str) -> T {
-        match self.variables.remove(name) {
-            Some(v) => {
-                if let Ok(value) = v.downcast() {
-                    *value
-                } else {
-                    // Shouldn't happen so long as check_variable was called.
-                    panic!("Variable changed type");
-                }
-            }
-            None => panic!("Variable '{name}' has gone missing"),
+        match self.take(name).downcast() {
+            Ok(value) => *value,
+            // Shouldn't happen so long as check_variable was called.
+            Err(_) => panic!("Variable changed type"),
         }
     }
 
@@ -57,20 +81,22 @@ impl VariableStore {
         name: &str,
         create: F,
     ) -> std::sync::Arc<T> {
-        if let Some(value) = self
-            .variables
-            .entry(name.to_owned())
-            .or_insert_with(|| Box::new(std::sync::Arc::new(create())))
-            .downcast_mut()
-        {
-            std::sync::Arc::clone(value)
-        } else {
-            panic!("lazy_arc {name} changed type");
+        if self.position(name).is_none() {
+            self.put_variable(name, std::sync::Arc::new(create()));
+        }
+        let value = self
+            .position(name)
+            .and_then(|index| self.variables[index].1.downcast_ref());
+        match value {
+            Some(value) => std::sync::Arc::clone(value),
+            None => panic!("lazy_arc {name} changed type"),
         }
     }
 
-    pub fn merge(&mut self, mut other: VariableStore) {
-        self.variables.extend(other.variables.drain());
+    pub fn merge(&mut self, other: VariableStore) {
+        for (name, value) in other.variables {
+            self.put(&name, value);
+        }
     }
 }
 

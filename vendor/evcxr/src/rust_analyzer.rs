@@ -132,7 +132,19 @@ impl RustAnalyzer {
             self.last_cargo_toml = cargo_toml;
         }
 
+        // quantlens: the first analysis goes through every dependency; on all cores, as rust-analyzer
+        // itself does when it opens a project.
+        let is_loaded_anew = change.source_change.crate_graph.is_some();
         self.analysis_host.apply_change(change);
+        if is_loaded_anew {
+            let crates = ra_ap_base_db::all_crates(self.analysis_host.raw_database());
+            let threads = std::thread::available_parallelism().map_or(1, usize::from);
+            // What fails to be known now is asked for again when it is needed.
+            let _ = self
+                .analysis_host
+                .analysis()
+                .parallel_prime_caches(&crates, threads, |_| {});
+        }
         Ok(())
     }
 
@@ -263,11 +275,17 @@ impl RustAnalyzer {
             }
             change.change_file(file_id, new_contents);
         }
+        // quantlens: only the cells' own source is expected to change. What is known of everything
+        // else then needs no checking again when a cell's text is set.
+        let mut file_sets = ra_vfs::file_set::FileSetConfig::builder();
+        file_sets.add_file_set(vec![self.root_directory.join("src").into()]);
+        let mut file_sets = file_sets.build().partition(&self.vfs).into_iter();
         change.set_roots(
-            ra_vfs::file_set::FileSetConfig::default()
-                .partition(&self.vfs)
-                .into_iter()
+            file_sets
+                .next()
                 .map(SourceRoot::new_local)
+                .into_iter()
+                .chain(file_sets.map(SourceRoot::new_library))
                 .collect(),
         );
         let (crate_graph, _) = workspace.to_crate_graph(
