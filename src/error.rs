@@ -305,6 +305,17 @@ pub enum Error {
         blocks: usize,
     },
 
+    /// Long work was asked to stop, by [`crate::progress::interrupt`].
+    #[error("the {what} was interrupted after {done} of {total} rows")]
+    Interrupted {
+        /// The work.
+        what: &'static str,
+        /// Steps done.
+        done: usize,
+        /// Steps in all.
+        total: usize,
+    },
+
     /// A figure could not be drawn.
     #[error("the figure could not be drawn: {0}")]
     Draw(String),

@@ -4,6 +4,7 @@
 // In the order of the pipeline; a file uses only those above it.
 mod dtype;
 pub mod error;
+pub mod progress;
 
 pub mod tensor;
 

@@ -9,6 +9,7 @@ use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::kernels::measure;
 use crate::metrics::{Metrics, any_f64};
+use crate::progress::Work;
 use crate::qparams::QParams;
 use crate::scheme::Scheme;
 use crate::tensor::Tensor;
@@ -205,7 +206,8 @@ impl ReportRow {
 /// ```
 ///
 /// # Errors
-/// What quantizing the first failing tensor says; [`Error::Nothing`] without tensors or schemes.
+/// What quantizing the first failing tensor says; [`Error::Nothing`] without tensors or schemes; [`Error::Interrupted`] between two
+/// rows. It says how far it is by [`crate::progress`].
 pub fn report<Q: Quantizer>(tensors: &[Tensor], schemes: &[Q]) -> Result<DataFrame> {
     frame_of_rows(&report_rows(tensors, schemes)?)
 }
@@ -225,8 +227,9 @@ fn rows_of(tensors: &[Tensor], schemes: &[&dyn Quantizer]) -> Result<Vec<ReportR
         let reason = format!("it needs a tensor and a scheme, and has {} and {}", tensors.len(), schemes.len());
         return Err(Error::Nothing { what: "report", reason });
     }
+    let mut work = Work::new("report", tensors.len() * schemes.len());
     let pairs = tensors.iter().flat_map(|tensor| schemes.iter().map(move |scheme| (tensor, scheme)));
-    pairs.map(|(tensor, scheme)| scheme.report_row(tensor)).collect()
+    pairs.map(|(tensor, scheme)| work.step(|| scheme.report_row(tensor))).collect()
 }
 
 /// The frame of these rows, as [`report`] gives it.

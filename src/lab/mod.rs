@@ -1,9 +1,18 @@
-//! The lab: runs notebooks with evcxr embedded. It uses the library as a stranger would.
+//! The lab: runs notebooks with evcxr embedded, headless and as a Jupyter kernel. It uses the library as a stranger would.
 //!
-//! [`session`] evaluates cells; [`slot`] gives it a directory whose libraries are built; [`run`] takes a notebook through a session;
-//! [`page`] makes a web page of what came out.
+//! [`template`] builds the notebooks' libraries once; a [`slot`] is a clone of it for one session; a [`session`] evaluates cells in
+//! it, which run in a [`child`] process whose [`output`] it takes apart. Two fronts use it: [`run`] takes a [`notebook`] file through
+//! a session, and [`page`] makes a web page of it; [`kernel`] answers Jupyter, which finds it by what [`spec`] installs.
 
+pub mod child;
+pub mod kernel;
+pub mod notebook;
+pub mod output;
 pub mod page;
+pub mod processes;
 pub mod run;
 pub mod session;
 pub mod slot;
+pub mod spec;
+pub mod template;
+pub mod warm;

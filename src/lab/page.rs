@@ -8,7 +8,7 @@ use quantlens::display::escape;
 use ra_ap_rustc_lexer::{FrontmatterAllowed, LiteralKind, TokenKind, tokenize};
 use serde_json::Value;
 
-use super::run::{Notebook, joined};
+use super::notebook::{Notebook, joined};
 
 /// The page's text.
 pub fn render(notebook: &Notebook) -> Result<String> {

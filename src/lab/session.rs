@@ -2,16 +2,23 @@
 //! itself calls a success.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
+use std::io::{Read, Write as _};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::process::Child;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
-use evcxr::{CommandContext, CompilationError, EvalOutputs};
+use evcxr::{CommandContext, CompilationError, Completions, EvalCallbacks, EvalContext, EvalOutputs};
 
-use super::slot::{Slot, workspace};
+use super::child::{self, END_OF_CELL, INTERRUPT, Writers};
+use super::output::{FAILED, INPUT, PANICKED, Parser, Piece};
+use super::processes;
+use super::slot::Slot;
+use super::template::{prelude_dependency, workspace};
 
 /// Where text was printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,13 +27,28 @@ pub enum Stream {
     Stderr,
 }
 
+/// Representations of one value, by media type; what is no text is base64.
+pub type Media = BTreeMap<String, String>;
+
 /// What a cell did, in the order in which it was seen.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
-    /// A printed line, its newline included.
+    /// Printed text, in pieces as they came.
     Printed(Stream, String),
-    /// The value of the last expression, by media type.
-    Value(BTreeMap<String, String>),
+    /// A display in the middle of the cell.
+    Display(Media),
+    /// The value of the last expression; the last event.
+    Value(Media),
+    /// How far long work is. Nothing of it is to stay.
+    Progress { what: String, done: usize, total: usize },
+}
+
+/// Who shows what a cell does.
+pub trait Front {
+    fn show(&mut self, event: Event);
+
+    /// A line of input, without its newline; `None` where nobody can give one, or the cell was interrupted instead.
+    fn ask(&mut self, prompt: &str, is_password: bool) -> Option<String>;
 }
 
 /// Why a cell did not run to its end.
@@ -37,8 +59,6 @@ pub struct CellError {
     pub message: String,
     /// All there is to say, plain text without machine paths.
     pub details: String,
-    /// How many lines of stderr were printed before the error's own.
-    pub lines_before: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +69,8 @@ pub enum CellErrorKind {
     Panic,
     /// A `?` met an error.
     Failed,
+    /// Somebody stopped it.
+    Interrupted,
     /// The process that runs the cells ended.
     Died,
 }
@@ -60,151 +82,383 @@ impl CellErrorKind {
             Self::Compile => "CompileError",
             Self::Panic => "Panic",
             Self::Failed => "Error",
+            Self::Interrupted => "Interrupted",
             Self::Died => "KernelDied",
         }
     }
 }
 
-type Reply = Result<EvalOutputs, evcxr::Error>;
+enum Request {
+    Execute(String),
+    Complete(String, usize),
+    Inspect(String, usize),
+}
 
-/// An evcxr context on a thread of its own, with both of its channels drained by whoever waits for a cell.
+enum Reply {
+    Executed(Result<EvalOutputs, evcxr::Error>),
+    Completed(Result<Completions>),
+    Inspected(Result<(String, String)>),
+}
+
+/// An evcxr context on a thread of its own, and a thread for each of the cells' streams.
 pub struct Session {
-    code: Sender<String>,
-    replies: Receiver<(Reply, Vec<String>)>,
-    stdout: Receiver<String>,
-    stderr: Receiver<String>,
-    process: Arc<Mutex<std::process::Child>>,
-    cells: usize,
+    /// `None` only while it is dropped.
+    requests: Option<Sender<Request>>,
+    evcxr: Option<JoinHandle<()>>,
+    replies: Receiver<Reply>,
+    pieces: Receiver<(Stream, Piece)>,
+    answers: Sender<String>,
+    shared: Arc<Shared>,
+    fences: u64,
+}
+
+struct Shared {
+    process: Arc<Mutex<Child>>,
+    writers: Mutex<Writers>,
+    /// The number of the cell that runs, 0 between cells.
+    running: AtomicU64,
+    cells: AtomicU64,
+    interrupted: AtomicBool,
 }
 
 impl Session {
-    /// Starts evcxr in this slot. The process must have called [`prepare_process`] first.
+    /// Starts evcxr in this slot, which must be filled. The process must have called [`prepare_process`] first.
     pub fn start(slot: &Slot) -> Result<Self> {
-        let directory = slot.directory().to_owned();
-        let (code, codes) = unbounded::<String>();
+        let program = std::env::current_exe().context("this program's own file is not known")?;
+        let (command, pipes) = child::command(&program, &slot.prelude()?).context("could not make pipes")?;
+        let (requests, taken_requests) = unbounded();
         let (reply, replies) = unbounded();
+        let (answers, taken_answers) = unbounded::<String>();
         let (started, start) = bounded(1);
-        std::thread::spawn(move || {
-            let (mut context, outputs) = match CommandContext::new() {
-                Ok(started) => started,
+        let evcxr = std::thread::spawn(move || {
+            let mut context = match EvalContext::with_subprocess_command(command) {
+                // evcxr's own channels of output stay empty: the cells' goes by our pipes.
+                Ok((context, _)) => CommandContext::with_eval_context(context),
                 Err(error) => {
                     let _ = started.send(Err(anyhow!("evcxr did not start: {error}")));
                     return;
                 }
             };
-            // From here on every version is the lock file's, and nothing is asked of the network.
-            let locked = Slot::restore_lock_file(&directory)
-                .and_then(|()| context.execute(":offline 1").map_err(|error| anyhow!("{error}")));
-            if started.send(locked.map(|_| (outputs, context.process_handle()))).is_err() {
+            if started.send(Ok(context.process_handle())).is_err() {
                 return;
             }
-            for code in codes {
-                let result = context.execute(&code);
-                let variables = context.variables_and_types().map(|(name, _)| name.to_owned()).collect();
-                if reply.send((result, variables)).is_err() {
+            for request in taken_requests {
+                let result = match request {
+                    Request::Execute(code) => {
+                        let input_reader = &|_| taken_answers.recv().unwrap_or_default();
+                        Reply::Executed(context.execute_with_callbacks(&code, &mut EvalCallbacks { input_reader }))
+                    }
+                    Request::Complete(code, position) => Reply::Completed(context.completions(&code, position)),
+                    Request::Inspect(code, position) => Reply::Inspected(context.hover_at(&code, position)),
+                };
+                if reply.send(result).is_err() {
                     return;
                 }
             }
         });
-        let (outputs, process) = start.recv().context("the session ended before it started")??;
-        Ok(Self { code, replies, stdout: outputs.stdout, stderr: outputs.stderr, process, cells: 0 })
+        let process = start.recv().context("the session ended before it started")??;
+        let shared = Arc::new(Shared {
+            process,
+            writers: Mutex::new(pipes.writers),
+            running: AtomicU64::new(0),
+            cells: AtomicU64::new(0),
+            interrupted: AtomicBool::new(false),
+        });
+        let (piece, pieces) = unbounded();
+        read_pieces(pipes.stdout, Stream::Stdout, piece.clone(), Arc::clone(&shared));
+        read_pieces(pipes.stderr, Stream::Stderr, piece, Arc::clone(&shared));
+        Ok(Self { requests: Some(requests), evcxr: Some(evcxr), replies, pieces, answers, shared, fences: 0 })
+    }
+
+    /// Brings everything to where a notebook's first cell needs it, so that the cell has nothing to wait for: the prelude is a
+    /// dependency, rust-analyzer knows it, and evcxr has learnt that cells use `?`. No name is defined.
+    pub fn preload(&mut self) -> Result<()> {
+        let dependency = prelude_dependency()?;
+        for code in [
+            // From here on every version is the lock file's, and nothing is asked of the network.
+            format!(
+                ":offline 1\n:dep {dependency}\nlet quantlens_warm = quantlens_prelude::Scheme::asymmetric(8);\nOk::<(), std::fmt::Error>(())?;"
+            ),
+            // Moved out, so that it is no variable of the notebook's.
+            "drop(quantlens_warm);".to_owned(),
+        ] {
+            self.execute(&code, &mut Nobody)?.map_err(|error| anyhow!("the prelude could not be loaded:\n{}", error.details))?;
+        }
+        Ok(())
     }
 
     /// Runs a cell, handing over what it does as it does it.
-    pub fn execute(&mut self, code: &str, mut on_event: impl FnMut(Event)) -> Result<Result<(), CellError>> {
-        self.cells += 1;
-        let sentinel = format!("quantlens_ran_{}", self.cells);
-        let (marked, at_line) = with_sentinel(code, &sentinel);
-        self.code.send(marked).context("the session has ended")?;
-        let mut stderr_text = String::new();
-        let mut print_error = |line: String, on_event: &mut dyn FnMut(Event)| {
-            stderr_text += &format!("{line}\n");
-            on_event(Event::Printed(Stream::Stderr, line + "\n"));
-        };
-        let (reply, variables) = loop {
+    pub fn execute(&mut self, code: &str, front: &mut dyn Front) -> Result<Result<(), CellError>> {
+        let number = self.shared.cells.fetch_add(1, Ordering::SeqCst) + 1;
+        self.shared.interrupted.store(false, Ordering::SeqCst);
+        self.shared.running.store(number, Ordering::SeqCst);
+        let result = self.run(code, front);
+        self.shared.running.store(0, Ordering::SeqCst);
+        result
+    }
+
+    fn run(&mut self, code: &str, front: &mut dyn Front) -> Result<Result<(), CellError>> {
+        self.request(Request::Execute(code.to_owned()))?;
+        let mut cell = Cell::default();
+        let reply = loop {
             select! {
-                recv(self.stdout) -> line => if let Some(text) = line.ok().and_then(|line| self.printed(line)) {
-                    on_event(Event::Printed(Stream::Stdout, text));
+                recv(self.pieces) -> piece => {
+                    let (stream, piece) = piece.context("the session has ended")?;
+                    self.take_piece(stream, piece, &mut cell, front);
                 },
-                recv(self.stderr) -> line => if let Ok(line) = line { print_error(line, &mut on_event) },
-                recv(self.replies) -> reply => break reply.context("the session has ended")?,
+                recv(self.replies) -> reply => match reply.context("the session has ended")? {
+                    Reply::Executed(result) => break result,
+                    _ => bail!("the session is out of step: restart the kernel"),
+                },
             }
         };
-        // All that was printed to stdout is in the channel now; stderr comes by another way and must be waited for.
-        let rest = self.stdout.try_iter().filter_map(|line| self.printed(line));
-        rest.for_each(|text| on_event(Event::Printed(Stream::Stdout, text)));
-        let fence = self.fence_stderr();
-        while let Ok(line) = self.stderr.recv_timeout(if fence.is_some() { FENCE_TIMEOUT } else { SILENCE }) {
-            match fence.as_ref().and_then(|fence| line.strip_suffix(fence.as_str())) {
-                Some("") => break,
-                Some(text) => {
-                    print_error(text.to_owned(), &mut on_event);
-                    break;
-                }
-                None => print_error(line, &mut on_event),
+        // What it wrote may still be on its way: marks written behind it say when all is here.
+        self.fences += 1;
+        self.shared.write_fences(self.fences);
+        let mut awaited = 2;
+        while awaited > 0 {
+            match self.pieces.recv_timeout(FENCE_TIMEOUT) {
+                Ok((_, Piece::Fence(fence))) => awaited -= usize::from(fence == self.fences),
+                Ok((stream, piece)) => self.take_piece(stream, piece, &mut cell, front),
+                Err(_) => break,
             }
         }
-        Ok(match reply {
+        let is_interrupted = self.shared.interrupted.load(Ordering::SeqCst);
+        let is_end = reply.is_ok() && !matches!(cell.outcome, Outcome::Ran);
+        let message = if is_end { cell.last_message.take().unwrap_or_default() } else { String::new() };
+        cell.show_message(front);
+        let error = match reply {
             Ok(outputs) => {
-                let ran = at_line.is_none() || variables.contains(&sentinel);
-                let mut value: BTreeMap<String, String> = outputs.content_by_mime_type.into_iter().collect();
-                value.retain(|media_type, content| media_type != "text/plain" || !content.is_empty());
-                if !value.is_empty() {
-                    on_event(Event::Value(value));
+                // What `:commands` answer.
+                cell.value.extend(outputs.content_by_mime_type);
+                cell.value.retain(|media_type, content| media_type != "text/plain" || !content.is_empty());
+                if !cell.value.is_empty() {
+                    front.show(Event::Value(std::mem::take(&mut cell.value)));
                 }
-                if ran { Ok(()) } else { Err(runtime_error(&stderr_text)) }
+                match cell.outcome {
+                    Outcome::Ran => None,
+                    Outcome::Panicked => Some(CellError::new(CellErrorKind::Panic, panic_message(&message))),
+                    Outcome::Failed => Some(CellError::new(CellErrorKind::Failed, &message)),
+                }
             }
-            Err(evcxr::Error::CompilationErrors(errors)) => Err(compile_error(&errors, code, at_line)),
+            Err(evcxr::Error::CompilationErrors(errors)) => Some(compile_error(&errors, code)),
+            Err(evcxr::Error::SubprocessTerminated(_)) if is_interrupted => {
+                let said = "the cell did not stop by itself, so its process was ended: the variables are lost";
+                Some(CellError::new(CellErrorKind::Died, said))
+            }
             Err(evcxr::Error::SubprocessTerminated(message)) => {
-                Err(CellError::new(CellErrorKind::Died, &format!("{stderr_text}{message}")))
+                let message = message.trim().trim_start_matches("Subprocess terminated with status: ");
+                let said = format!(
+                    "the process that runs the cells ended ({message}): the variables are lost, the next cell starts it anew"
+                );
+                Some(CellError::new(CellErrorKind::Died, &said))
             }
-            Err(error) => Err(CellError::new(CellErrorKind::Compile, &error.to_string())),
+            Err(error) => Some(CellError::new(CellErrorKind::Compile, &error.to_string())),
+        };
+        Ok(match error {
+            None => Ok(()),
+            Some(error) if is_interrupted => Err(error.interrupted()),
+            Some(error) => Err(error),
         })
     }
 
-    /// A line as it was printed; `None` if nothing was. Text without a newline comes with the mark that follows it on the same line:
-    /// the prelude's, before a value, or evcxr's own at the end of the cell, which evcxr then does not see and waits for, so that it must
-    /// be said again.
-    fn printed(&self, line: String) -> Option<String> {
-        let text = match line.strip_suffix(END_OF_CELL) {
-            Some(text) if self.write_to_cells(1, END_OF_CELL) => Some(text),
-            _ => line.strip_suffix(BEFORE_VALUE),
-        };
-        match text {
-            Some("") => None,
-            Some(text) => Some(text.to_owned()),
-            None => Some(line + "\n"),
+    fn take_piece(&mut self, stream: Stream, piece: Piece, cell: &mut Cell, front: &mut dyn Front) {
+        match piece {
+            Piece::Text(text) => match &mut cell.last_message {
+                Some(message) if stream == Stream::Stderr => *message += &text,
+                _ => front.show(Event::Printed(stream, text)),
+            },
+            Piece::ErrorFollows => {
+                cell.show_message(front);
+                cell.last_message = Some(String::new());
+            }
+            Piece::Display(bundle) => front.show(Event::Display(bundle.into_iter().collect())),
+            Piece::Value(bundle) => cell.value.extend(bundle),
+            Piece::Progress { what, done, total } => front.show(Event::Progress { what, done, total }),
+            Piece::ForEvcxr(line) if line.starts_with(PANICKED) => cell.outcome = Outcome::Panicked,
+            Piece::ForEvcxr(line) if line.starts_with(FAILED) => cell.outcome = Outcome::Failed,
+            Piece::ForEvcxr(line) if line.starts_with(INPUT) => {
+                let (command, prompt) = line.split_once(':').unwrap_or((&line, ""));
+                let answer = front.ask(prompt, command != INPUT).unwrap_or_default();
+                // A line is one line to the cell.
+                let _ = self.answers.send(answer.replace(['\r', '\n'], " "));
+            }
+            Piece::ForEvcxr(_) | Piece::Complete | Piece::Fence(_) => {}
         }
     }
 
-    /// Writes a line of our own into the cells' stderr, behind everything they wrote: when it comes out, all else has. Only
-    /// where a process's open files can be opened again (Linux).
-    fn fence_stderr(&self) -> Option<String> {
-        let fence = format!("quantlens_fence_{}", self.cells);
-        self.write_to_cells(2, &fence).then_some(fence)
+    /// What could stand at this byte of the code.
+    pub fn complete(&mut self, code: &str, position: usize) -> Result<Completions> {
+        self.request(Request::Complete(code.to_owned(), position))?;
+        match self.replies.recv().context("the session has ended")? {
+            Reply::Completed(completions) => completions,
+            _ => bail!("the session is out of step: restart the kernel"),
+        }
     }
 
-    /// Writes a line into a pipe that the cells' process writes to, as if it had; false where that cannot be done.
-    fn write_to_cells(&self, file_descriptor: u32, line: &str) -> bool {
-        let Ok(process) = self.process.lock() else { return false };
-        let pipe = format!("/proc/{}/fd/{file_descriptor}", process.id());
-        let written = std::fs::OpenOptions::new()
-            .write(true)
-            .open(pipe)
-            .and_then(|mut pipe| pipe.write_all(format!("{line}\n").as_bytes()));
-        written.is_ok()
+    /// Documentation of what ends at this byte of the code, as text and HTML; `None` if there is none.
+    pub fn inspect(&mut self, code: &str, position: usize) -> Result<Option<(String, String)>> {
+        self.request(Request::Inspect(code.to_owned(), position))?;
+        match self.replies.recv().context("the session has ended")? {
+            Reply::Inspected(Ok((text, _))) if text == "No documentation found" => Ok(None),
+            Reply::Inspected(found) => found.map(Some),
+            _ => bail!("the session is out of step: restart the kernel"),
+        }
+    }
+
+    fn request(&self, request: Request) -> Result<()> {
+        let sent = self.requests.as_ref().map(|requests| requests.send(request).is_ok());
+        if sent == Some(true) { Ok(()) } else { bail!("the session has ended") }
+    }
+
+    pub fn interrupter(&self) -> Interrupter {
+        Interrupter(Arc::clone(&self.shared))
     }
 }
 
-/// What the prelude prints before a value when [`prepare_process`] asks for it.
-const BEFORE_VALUE: &str = "QUANTLENS_VALUE";
+impl Drop for Session {
+    /// Waits until the cells' process is gone, so that the slot is free for another.
+    fn drop(&mut self) {
+        self.requests = None;
+        if let Some(evcxr) = self.evcxr.take() {
+            let _ = evcxr.join();
+        }
+        self.shared.write_fences(LAST_FENCE);
+    }
+}
 
-/// What evcxr's runtime prints when a cell has run (its `runtime.rs`).
-const END_OF_CELL: &str = "EVCXR_EXECUTION_COMPLETE";
+/// Stops the cell of a session from another thread.
+#[derive(Clone)]
+pub struct Interrupter(Arc<Shared>);
+
+impl Interrupter {
+    /// Stops the cell that runs, if one does. Work of the library's stops between two steps and the variables stay; a cell that has
+    /// not ended [`GRACE`] later loses its process. One that is still being compiled is not run.
+    pub fn interrupt(&self) {
+        let running = self.0.running.load(Ordering::SeqCst);
+        if running == 0 {
+            return;
+        }
+        self.0.interrupted.store(true, Ordering::SeqCst);
+        self.0.say_to_child(INTERRUPT);
+        processes::kill_descendants(&[self.0.process_id()]);
+        let shared = Arc::clone(&self.0);
+        std::thread::spawn(move || {
+            std::thread::sleep(GRACE);
+            if shared.running.load(Ordering::SeqCst) == running {
+                shared.kill();
+            }
+        });
+    }
+
+    /// Whether the cell that runs was interrupted.
+    pub fn is_interrupted(&self) -> bool {
+        self.0.interrupted.load(Ordering::SeqCst)
+    }
+
+    /// Ends the cells' process and whatever compiles.
+    pub fn kill(&self) {
+        processes::kill_descendants(&[]);
+        self.0.kill();
+    }
+}
+
+/// How long a cell has to stop by itself.
+const GRACE: Duration = Duration::from_millis(1000);
+/// Ends the threads that read.
+const LAST_FENCE: u64 = u64::MAX;
 const FENCE_TIMEOUT: Duration = Duration::from_secs(5);
-const SILENCE: Duration = Duration::from_millis(50);
 
-/// Sets what evcxr reads from the environment. Call it first thing in `main`, before there are threads.
+impl Shared {
+    fn writers(&self) -> std::sync::MutexGuard<'_, Writers> {
+        self.writers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn say_to_child(&self, line: &str) {
+        // A process that is gone needs to be told nothing.
+        let _ = self.writers().for_evcxr.write_all(format!("{line}\n").as_bytes());
+    }
+
+    fn write_fences(&self, number: u64) {
+        let mark = format!("\x1efence {number}\n");
+        let mut writers = self.writers();
+        let _ = writers.stdout.write_all(mark.as_bytes());
+        let _ = writers.stderr.write_all(mark.as_bytes());
+    }
+
+    fn process_id(&self) -> u32 {
+        self.process.lock().unwrap_or_else(PoisonError::into_inner).id()
+    }
+
+    fn kill(&self) {
+        let _ = self.process.lock().unwrap_or_else(PoisonError::into_inner).kill();
+    }
+}
+
+/// Takes a stream apart on a thread of its own, and says evcxr's part of it to evcxr.
+fn read_pieces(mut pipe: std::io::PipeReader, stream: Stream, pieces: Sender<(Stream, Piece)>, shared: Arc<Shared>) {
+    std::thread::spawn(move || {
+        let mut parser = match stream {
+            Stream::Stdout => Parser::default(),
+            Stream::Stderr => Parser::of_errors(),
+        };
+        let mut bytes = vec![0; 1 << 16];
+        let mut is_last = false;
+        while !is_last && let Ok(count @ 1..) = pipe.read(&mut bytes) {
+            parser.push(&bytes[..count], |piece| {
+                is_last |= piece == Piece::Fence(LAST_FENCE);
+                let line = match &piece {
+                    Piece::ForEvcxr(line) => Some(line.clone()),
+                    Piece::Complete => Some(END_OF_CELL.to_owned()),
+                    _ => None,
+                };
+                // First the session, which must know what evcxr asks before evcxr asks.
+                let _ = pieces.send((stream, piece));
+                if let Some(line) = line {
+                    shared.say_to_child(&line);
+                }
+            });
+        }
+    });
+}
+
+/// What is known of the cell that runs.
+#[derive(Default)]
+struct Cell {
+    /// The last that was marked on stderr as what may be the cell's end, and all behind it: held back until it is known to be or not.
+    last_message: Option<String>,
+    value: Media,
+    outcome: Outcome,
+}
+
+impl Cell {
+    /// It was not the end: somebody caught it.
+    fn show_message(&mut self, front: &mut dyn Front) {
+        if let Some(message) = self.last_message.take().filter(|message| !message.is_empty()) {
+            front.show(Event::Printed(Stream::Stderr, message));
+        }
+    }
+}
+
+#[derive(Default)]
+enum Outcome {
+    #[default]
+    Ran,
+    Panicked,
+    Failed,
+}
+
+struct Nobody;
+
+impl Front for Nobody {
+    fn show(&mut self, _: Event) {}
+
+    fn ask(&mut self, _: &str, _: bool) -> Option<String> {
+        None
+    }
+}
+
+/// Sets what evcxr reads from the environment. Call it before there are threads.
 pub fn prepare_process(directory: &Path) -> Result<()> {
     let usable = directory.to_str().filter(|path| !path.contains(' '));
     let Some(directory) = usable else {
@@ -214,9 +468,6 @@ pub fn prepare_process(directory: &Path) -> Result<()> {
         ("EVCXR_TMPDIR", directory.to_owned()),
         // The user's own start-up file is for their own kernel.
         ("EVCXR_CONFIG_DIR", format!("{directory}/no-config")),
-        // One message, no backtrace through code that is not theirs.
-        ("RUST_BACKTRACE", "0".to_owned()),
-        ("QUANTLENS_BEFORE_VALUE", BEFORE_VALUE.to_owned()),
     ];
     for (name, value) in settings {
         // SAFETY: the caller is the start of `main`; no other thread exists to read the environment.
@@ -225,59 +476,40 @@ pub fn prepare_process(directory: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The code with a variable defined before its first statement, and the line it is on. evcxr drops a cell's variables when it panics or
-/// leaves by `?`, so the variable is there afterwards if and only if the cell ran to its end. Code of nothing but commands has none.
-fn with_sentinel(code: &str, sentinel: &str) -> (String, Option<usize>) {
-    let is_head = |line: &str| {
-        let line = line.trim_start_matches(' ');
-        line.trim().is_empty()
-            || line.starts_with(':')
-            || line.starts_with("//")
-            || line.starts_with('!')
-            || line.starts_with("#![")
-    };
-    let lines: Vec<&str> = code.lines().collect();
-    match lines.iter().position(|line| !is_head(line)) {
-        None => (code.to_owned(), None),
-        Some(at) => {
-            let definition = format!("let {sentinel} = 0u8;");
-            let marked = [&lines[..at], &[definition.as_str()], &lines[at..]].concat().join("\n");
-            (marked, Some(at + 1))
-        }
-    }
-}
-
 impl CellError {
+    /// Line by line, as a notebook shows it: what kind of error it is, unless the compiler says it.
+    pub fn traceback(&self) -> Vec<String> {
+        let kind = match self.kind {
+            CellErrorKind::Compile => String::new(),
+            kind => format!("{}: ", kind.name()),
+        };
+        format!("{kind}{}", self.details).lines().map(str::to_owned).collect()
+    }
+
     fn new(kind: CellErrorKind, details: &str) -> Self {
         let details = without_paths(details.trim_end());
         let message = details.lines().find(|line| !line.trim().is_empty()).unwrap_or("no message").trim().to_owned();
-        Self { kind, message, details, lines_before: 0 }
+        Self { kind, message, details }
+    }
+
+    /// The same end, brought about by somebody.
+    fn interrupted(self) -> Self {
+        let said = match self.kind {
+            CellErrorKind::Died => self.details,
+            CellErrorKind::Compile => "the cell was stopped while it compiled".to_owned(),
+            _ => "the cell was stopped; the variables are kept".to_owned(),
+        };
+        Self { kind: CellErrorKind::Interrupted, message: said.clone(), details: said }
     }
 }
 
-/// The prelude's hook prints `panic: …`. Without it Rust prints a header with a thread's number, which is another one every time, the
-/// message, and then a backtrace, which evcxr always asks for.
-fn runtime_error(stderr: &str) -> CellError {
-    let lines: Vec<&str> = stderr.lines().collect();
-    let is_header = |line: &str| line.starts_with("thread '") && line.contains(" panicked at ");
-    if let Some(at) = lines.iter().rposition(|line| line.starts_with("panic: ")) {
-        let message = lines[at..].join("\n");
-        return CellError { lines_before: at, ..CellError::new(CellErrorKind::Panic, message.trim_start_matches("panic: ")) };
-    }
-    match lines.iter().rposition(|line| is_header(line)) {
-        Some(at) => {
-            let is_message = |line: &&str| *line != "stack backtrace:" && !line.starts_with("note: ");
-            let message: Vec<&str> = lines[at + 1..].iter().copied().take_while(is_message).collect();
-            // An empty line stands before the header.
-            let lines_before = at - usize::from(at > 0 && lines[at - 1].is_empty());
-            CellError { lines_before, ..CellError::new(CellErrorKind::Panic, &message.join("\n")) }
-        }
-        None => CellError::new(CellErrorKind::Failed, stderr),
-    }
+/// What the prelude's hook for panics prints, without its start.
+fn panic_message(text: &str) -> &str {
+    text.strip_prefix("panic: ").unwrap_or(text)
 }
 
 /// rustc's errors, each with the lines of the cell it is about.
-fn compile_error(errors: &[CompilationError], code: &str, sentinel_line: Option<usize>) -> CellError {
+fn compile_error(errors: &[CompilationError], code: &str) -> CellError {
     let lines: Vec<&str> = code.lines().collect();
     let mut text = String::new();
     for error in errors {
@@ -285,8 +517,7 @@ fn compile_error(errors: &[CompilationError], code: &str, sentinel_line: Option<
         text += &format!("error{code}: {}\n", error.message().trim_start_matches("error: "));
         for spanned in error.spanned_messages() {
             let Some(span) = &spanned.span else { continue };
-            // The sentinel's line is not the user's.
-            let number = span.start_line - usize::from(sentinel_line.is_some_and(|line| span.start_line > line));
+            let number = span.start_line;
             let Some(line) = lines.get(number.saturating_sub(1)) else { continue };
             let width =
                 if span.start_line == span.end_line { span.end_column.saturating_sub(span.start_column).max(1) } else { 1 };

@@ -1,62 +1,72 @@
-//! Where a session builds: a directory of its own, whose libraries are built before the first cell asks for them.
-//!
-//! evcxr builds each cell as a crate in a directory that only one kernel may use. Here it is `target/lab/kernel`: outside the
-//! workspace's own build, guarded by a file lock, and kept, so that the prelude's hundred and more crates are compiled once. They are
-//! the versions of the workspace's `Cargo.lock`, which is laid beside them.
+//! Where a session builds its cells: a directory of its own, cloned from the template, so that several run at once and none compiles a
+//! library. A file lock says that it is taken; the system frees it however the process ends.
 
-use std::collections::BTreeSet;
-use std::fs::{self, File, TryLockError};
-use std::io::{BufRead, BufReader, Read};
+use std::fs::{self, File, FileTimes, TryLockError};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
-use serde_json::Value;
 
-/// A locked directory to build cells in. The lock is freed when this is dropped or the process ends, however it ends.
+use super::template::{self, Progress, Template, kernel_directory};
+
+/// Sessions at once. Each takes about a gigabyte of memory.
+const MOST: usize = 32;
+/// Free slots that are kept for the next sessions. More are removed when a session starts.
+const KEPT: usize = 4;
+
+/// A locked directory to build cells in.
 pub struct Slot {
     directory: PathBuf,
     _lock: File,
 }
 
-/// What a slot is doing while it is made ready.
-pub enum Progress<'a> {
-    /// Another run has the directory.
-    Waiting,
-    /// `done` of `total` crates are built; this one last.
-    Built { done: usize, total: usize, name: &'a str },
+/// A slot as `cargo lab kernel list` shows it.
+pub struct Listed {
+    pub directory: PathBuf,
+    pub bytes: u64,
+    pub state: State,
 }
 
-/// The workspace that the prelude and the lock file belong to.
-pub fn workspace() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// A session has it.
+    Taken,
+    /// Ready for the next session.
+    Free,
+    /// Free, and to be cloned again: its libraries are older than the template's, or its session did not end in order.
+    Stale,
 }
 
-/// Where everything the lab makes is kept.
-pub fn lab_directory() -> PathBuf {
-    workspace().join("target").join("lab")
+fn directory_of(number: usize) -> PathBuf {
+    kernel_directory().join(number.to_string())
+}
+
+/// The lock, if nobody has it.
+fn try_lock(number: usize) -> Result<Option<File>> {
+    let path = kernel_directory().join(format!("{number}.lock"));
+    let lock = File::create(&path).with_context(|| format!("could not make {}", path.display()))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(Some(lock)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("could not lock {}", path.display())),
+    }
+}
+
+/// The template's stamp, when the slot is a whole clone of it that no session has begun to use.
+fn stamp(directory: &Path) -> Option<String> {
+    fs::read_to_string(directory.join("stamp")).ok()
 }
 
 impl Slot {
-    /// Takes the directory, waiting for whoever has it, and builds the prelude in it as evcxr would.
-    pub fn prepare(mut report: impl FnMut(Progress)) -> Result<Self> {
-        let lab = lab_directory();
-        let directory = lab.join("kernel");
-        fs::create_dir_all(directory.join("src")).with_context(|| format!("could not make {}", directory.display()))?;
-        let lock = File::create(lab.join("kernel.lock")).context("could not make the kernel's lock file")?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                report(Progress::Waiting);
-                lock.lock().context("could not lock the kernel's directory")?;
+    /// Takes the first free slot. It may have to be filled; [`Slot::fill`] does it.
+    pub fn take() -> Result<Self> {
+        let slots = kernel_directory();
+        fs::create_dir_all(&slots).with_context(|| format!("could not make {}", slots.display()))?;
+        for number in 1..=MOST {
+            if let Some(lock) = try_lock(number)? {
+                return Ok(Self { directory: directory_of(number), _lock: lock });
             }
-            Err(TryLockError::Error(error)) => return Err(error).context("could not lock the kernel's directory"),
         }
-        let slot = Self { directory, _lock: lock };
-        // evcxr's profile has debug assertions and overflow checks on for all dependencies, which slows polars down a lot.
-        write_if_changed(&lab.join(".cargo/config.toml"), CARGO_CONFIG)?;
-        slot.build(&mut report)?;
-        Ok(slot)
+        bail!("{MOST} notebooks are running: shut one down first")
     }
 
     /// The directory for evcxr.
@@ -64,140 +74,146 @@ impl Slot {
         &self.directory
     }
 
-    /// Lays the workspace's lock file beside the cells. evcxr prunes it at start, when there are no dependencies yet.
-    pub fn restore_lock_file(directory: &Path) -> Result<()> {
-        fs::copy(workspace().join("Cargo.lock"), directory.join("Cargo.lock")).context("could not copy Cargo.lock")?;
-        Ok(())
+    /// The prelude's library, built.
+    pub fn prelude(&self) -> Result<PathBuf> {
+        let name = format!("{}quantlens_prelude{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
+        Ok(template::artifacts(&self.directory)?.join("deps").join(name))
     }
 
-    fn build(&self, report: &mut impl FnMut(Progress)) -> Result<()> {
-        let prelude = workspace().join("notebooks").join("prelude");
-        let manifest = CTX_MANIFEST.replace("{prelude}", &prelude.display().to_string().replace('\\', "/"));
-        write_if_changed(&self.directory.join("Cargo.toml"), &manifest)?;
-        write_if_changed(&self.directory.join("src/lib.rs"), "")?;
-        Self::restore_lock_file(&self.directory)?;
-        // For all platforms, as evcxr asks for the metadata of all, and offline.
-        let fetched = self.cargo(&["fetch"]).output().context("could not run cargo: a Rust toolchain is needed")?;
-        if !fetched.status.success() {
-            bail!("the notebooks' crates could not be fetched:\n{}", String::from_utf8_lossy(&fetched.stderr));
+    /// Makes the slot a clone of the template, which is built first if it is not or is older than the sources.
+    pub fn fill(&self, report: impl FnMut(Progress)) -> Result<()> {
+        let template = Template::prepare(report)?;
+        if stamp(&self.directory).is_none_or(|stamp| stamp != template.stamp) {
+            remove_directory(&self.directory)?;
+            clone_directory(&template.directory, &self.directory)
+                .with_context(|| format!("could not clone the template to {}", self.directory.display()))?;
         }
-        let total = self.package_count()?;
+        // It is whole again when the session has ended in order.
+        fs::rename(self.directory.join("stamp"), self.directory.join("stamp-in-use"))?;
+        remove_spare_slots(&template.stamp)
+    }
 
-        let mut cargo = self.cargo(&["build", "--target", &host_target()?, "--message-format", "json-render-diagnostics"]);
-        let mut child = cargo.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().context("could not run cargo")?;
-        let stderr = child.stderr.take();
-        let messages = std::thread::spawn(move || {
-            let mut text = String::new();
-            stderr.map(|mut stderr| stderr.read_to_string(&mut text));
-            text
-        });
-        let mut done = BTreeSet::new();
-        for line in BufReader::new(child.stdout.take().context("cargo has no output")?).lines() {
-            let message: Value = serde_json::from_str(&line?).unwrap_or_default();
-            let is_build_script = message["target"]["kind"][0] == "custom-build";
-            // The cells' own crate, empty here, is built anew every time.
-            let is_library = message["target"]["name"] != "ctx" && !is_build_script;
-            if message["reason"] == "compiler-artifact" && is_library {
-                let package = message["package_id"].as_str().unwrap_or_default().to_owned();
-                let is_new = done.insert(package) && message["fresh"] == false;
-                if is_new {
-                    report(Progress::Built { done: done.len(), total, name: message["target"]["name"].as_str().unwrap_or("") });
-                }
+    /// Says that the session has ended in order, so that the next one need not clone. A session that added libraries leaves a directory
+    /// that the next one clones anew.
+    pub fn give_back(&self) {
+        let is_as_cloned = || {
+            let manifest = |directory: &Path| fs::read(directory.join("Cargo.toml")).ok();
+            manifest(&self.directory).is_some_and(|own| manifest(&template::directory()) == Some(own))
+        };
+        let emptied = remove_cells(&self.directory)
+            .and_then(|()| fs::copy(template::workspace().join("Cargo.lock"), self.directory.join("Cargo.lock")));
+        if emptied.is_ok() && is_as_cloned() {
+            // Else the next session clones.
+            let _ = fs::rename(self.directory.join("stamp-in-use"), self.directory.join("stamp"));
+        }
+    }
+}
+
+/// The template, if there is one, then every slot.
+pub fn list() -> Result<(Option<(PathBuf, u64)>, Vec<Listed>)> {
+    let directory = template::directory();
+    let template = directory.join("stamp").exists().then(|| (directory.clone(), size(&directory)));
+    let current = stamp(&directory);
+    let mut slots = Vec::new();
+    for number in 1..=MOST {
+        let directory = directory_of(number);
+        if directory.is_dir() {
+            let state = match try_lock(number)? {
+                None => State::Taken,
+                Some(_) if stamp(&directory).is_some() && stamp(&directory) == current => State::Free,
+                Some(_) => State::Stale,
+            };
+            slots.push(Listed { bytes: size(&directory), directory, state });
+        }
+    }
+    Ok((template, slots))
+}
+
+/// Removes free slots that are stale or too many.
+fn remove_spare_slots(current: &str) -> Result<()> {
+    let mut kept = 0;
+    for number in 1..=MOST {
+        let directory = directory_of(number);
+        if !directory.is_dir() {
+            continue;
+        }
+        let Some(_lock) = try_lock(number)? else { continue };
+        if kept < KEPT && stamp(&directory).is_some_and(|stamp| stamp == current) {
+            kept += 1;
+        } else {
+            remove_directory(&directory)?;
+        }
+    }
+    Ok(())
+}
+
+fn remove_directory(directory: &Path) -> Result<()> {
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("could not remove {}", directory.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What the cells of a session that ended have left.
+fn remove_cells(directory: &Path) -> std::io::Result<()> {
+    let Ok(artifacts) = template::artifacts(directory) else { return Ok(()) };
+    for entry in fs::read_dir(artifacts.join("deps"))? {
+        let path = entry?.path();
+        if is_of_a_cell(&path) {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
+
+/// `libctx.so`, `libcode_1.so` and what belongs to them.
+fn is_of_a_cell(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("");
+    let name = name.strip_prefix("lib").unwrap_or(name);
+    name.starts_with("ctx") || name.starts_with("code_")
+}
+
+/// rustc and the linkers replace these and never write into them, so that two directories can share one file.
+fn is_never_changed(path: &Path) -> bool {
+    let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or("");
+    ["rlib", "rmeta", "so", "dylib", "a"].contains(&ending)
+}
+
+/// A directory with the same contents and times, by which cargo knows what is built. Big files are shared as hard links where that is
+/// safe; of others the system makes a copy, on some file systems one that shares blocks.
+fn clone_directory(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        let file_type = entry.file_type()?;
+        if file_type.is_dir() {
+            // Only a rebuild would use what rustc remembers between builds.
+            if entry.file_name() != "incremental" {
+                clone_directory(&source, &target)?;
             }
+        } else if !(is_of_a_cell(&source) && is_never_changed(&source))
+            && !(is_never_changed(&source) && fs::hard_link(&source, &target).is_ok())
+        {
+            fs::copy(&source, &target)?;
+            let metadata = entry.metadata()?;
+            let times = FileTimes::new().set_accessed(metadata.accessed()?).set_modified(metadata.modified()?);
+            File::open(&target)?.set_times(times)?;
         }
-        let status = child.wait()?;
-        let messages = messages.join().unwrap_or_default();
-        if !status.success() {
-            bail!("the notebooks' prelude does not build:\n{messages}");
-        }
-        Ok(())
     }
-
-    /// Packages that a build goes through.
-    fn package_count(&self) -> Result<usize> {
-        let output = self.cargo(&["tree", "--prefix", "none", "--no-dedupe", "--edges", "normal,build"]).output()?;
-        if !output.status.success() {
-            bail!("the notebooks' prelude does not resolve:\n{}", String::from_utf8_lossy(&output.stderr));
-        }
-        let packages: BTreeSet<&[u8]> = output.stdout.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()).collect();
-        Ok(packages.len())
-    }
-
-    /// cargo as evcxr calls it, so that evcxr finds everything built.
-    fn cargo(&self, arguments: &[&str]) -> Command {
-        let mut cargo = Command::new("cargo");
-        let mut flags = "-Cprefer-dynamic".to_owned();
-        if !on_path("mold") && on_path("lld") {
-            flags += " -Clink-arg=-fuse-ld=lld";
-        }
-        cargo
-            .args(arguments)
-            .current_dir(&self.directory)
-            .stdin(Stdio::null())
-            .env("CARGO_TARGET_DIR", "target")
-            .env("CARGO_BUILD_BUILD_DIR", "target")
-            .env("RUSTFLAGS", flags);
-        // Set for whatever `cargo run` and `cargo test` start; a build of its own shall not see them.
-        for (name, _) in std::env::vars_os() {
-            let inherited = name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_") || name == "CARGO_MANIFEST_DIR");
-            if inherited {
-                cargo.env_remove(name);
-            }
-        }
-        cargo
-    }
+    Ok(())
 }
 
-fn on_path(program: &str) -> bool {
-    let paths = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&paths).any(|directory| directory.join(program).is_file())
+/// Bytes on disk, a file of several names counted in full.
+fn size(directory: &Path) -> u64 {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    entries
+        .map(|entry| match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => size(&entry.path()),
+            Ok(metadata) => metadata.len(),
+            Err(_) => 0,
+        })
+        .sum()
 }
-
-fn host_target() -> Result<String> {
-    let output = Command::new("rustc").arg("-vV").output().context("could not run rustc: a Rust toolchain is needed")?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    let host = text.lines().find_map(|line| line.strip_prefix("host: "));
-    Ok(host.context("rustc -vV names no host")?.to_owned())
-}
-
-fn write_if_changed(path: &Path, contents: &str) -> Result<()> {
-    if fs::read_to_string(path).is_ok_and(|existing| existing == contents) {
-        return Ok(());
-    }
-    if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent)?;
-    }
-    fs::write(path, contents).with_context(|| format!("could not write {}", path.display()))
-}
-
-const CARGO_CONFIG: &str = r#"[profile.dev.package."*"]
-debug-assertions = false
-overflow-checks = false
-"#;
-
-/// What evcxr 0.22 writes for a notebook whose first cell names the prelude (its `module.rs`, `get_cargo_toml_contents`).
-const CTX_MANIFEST: &str = r#"
-[package]
-name = "ctx"
-version = "1.0.0"
-edition = "2024"
-
-[lib]
-crate-type = ["cdylib"]
-path = "src/lib.rs"
-
-[profile.dev]
-opt-level = 2
-debug = false
-strip = "debuginfo"
-rpath = true
-lto = false
-debug-assertions = true
-codegen-units = 16
-panic = 'unwind'
-incremental = true
-overflow-checks = true
-
-[dependencies]
-quantlens-prelude = { path = "{prelude}" }
-"#;

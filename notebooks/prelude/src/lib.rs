@@ -8,9 +8,12 @@
 //!
 //! It is a dylib, so that a cell links in milliseconds and all cells share one copy of every static (thread pools, fonts).
 
+mod session;
+
 use std::any::Any;
 use std::fmt::Debug;
 
+pub use evcxr_input::{get_password, get_string};
 pub use plotters;
 pub use polars;
 pub use quantlens;
@@ -33,22 +36,47 @@ pub trait Show {
 
 impl<T: Debug + Any> Show for T {
     fn evcxr_display(&self) {
-        // Our runner asks for a mark, which tells it where printed text without a newline ends. evcxr alone would lose that text.
-        if let Ok(mark) = std::env::var("QUANTLENS_BEFORE_VALUE") {
-            println!("{mark}");
-        }
-        match contents(self) {
-            Some(contents) => contents.iter().for_each(send),
-            None => send(&Content::Text("text/plain", format!("{self:?}"))),
-        }
+        session::send_value(&representations(self, self));
     }
 }
 
-fn send(content: &Content) {
-    match content {
-        Content::Text(media_type, text) => evcxr_runtime::mime_type(*media_type).text(text),
-        Content::Bytes(media_type, bytes) => evcxr_runtime::mime_type(*media_type).bytes(bytes),
-    }
+/// Shows a value in the middle of a cell, as its last expression would be shown; several to a cell. Under a kernel that cannot, which is
+/// evcxr's own, its text is printed.
+pub fn show<T: Debug + Any>(value: &T) {
+    session::send_display(&representations(value, value));
+}
+
+/// Not generic, so that a cell has none of it to compile.
+fn representations(value: &dyn Any, debug: &dyn Debug) -> Vec<Content> {
+    contents(value).unwrap_or_else(|| vec![Content::Text("text/plain", format!("{debug:?}"))])
+}
+
+/// Goes through items while a bar shows how far it is.
+///
+/// ```text
+/// for tensor in track("tensors", tensors) { … }
+/// ```
+///
+/// # Panics
+/// Between two items, with `interrupted`, when the cell was interrupted.
+pub fn track<I>(what: &'static str, items: I) -> impl Iterator<Item = I::Item>
+where
+    I: IntoIterator<IntoIter: ExactSizeIterator>,
+{
+    let items = items.into_iter();
+    let total = items.len();
+    session::tracked(what, 0, total);
+    let mut items = items.enumerate();
+    std::iter::from_fn(move || match items.next() {
+        Some((done, item)) => {
+            session::tracked(what, done, total);
+            Some(item)
+        }
+        None => {
+            session::tracked(what, total, total);
+            None
+        }
+    })
 }
 
 /// What [`init`] returns, so that the first cell defines a variable: at the first one rust-analyzer reads all crates, which takes seconds,
@@ -56,29 +84,9 @@ fn send(content: &Content) {
 #[derive(Debug, Clone, Copy)]
 pub struct Lab;
 
-/// Prepares the kernel; the first cell calls it. A panic becomes one message with its place, and text tables are wide enough for a
-/// report's names.
+/// Prepares the kernel; the first cell calls it. A panic becomes one message with its place, long work says how far it is, and text
+/// tables are wide enough for a report's names.
 pub fn init() -> Lab {
-    std::panic::set_hook(Box::new(|panic| {
-        let message = panic.payload_as_str().unwrap_or("panic");
-        match panic.location() {
-            // A cell: the file is one that the user never wrote, so its line says nothing.
-            Some(place) if place.file() == "src/lib.rs" => eprintln!("panic: {message}"),
-            Some(place) => eprintln!("panic: {message} ({}:{})", file_name(place.file()), place.line()),
-            None => eprintln!("panic: {message}"),
-        }
-    }));
-    // SAFETY: the kernel runs one cell at a time and this is the first; no other thread reads the environment now.
-    unsafe {
-        std::env::set_var("POLARS_FMT_MAX_ROWS", "20");
-        std::env::set_var("POLARS_FMT_MAX_COLS", "12");
-        std::env::set_var("POLARS_FMT_STR_LEN", "40");
-        std::env::set_var("POLARS_TABLE_WIDTH", "160");
-        std::env::set_var("POLARS_FMT_TABLE_CELL_NUMERIC_ALIGNMENT", "RIGHT");
-    }
+    session::prepare();
     Lab
-}
-
-fn file_name(path: &str) -> &str {
-    path.rsplit(['/', '\\']).next().unwrap_or(path)
 }

@@ -52,8 +52,15 @@ pub(crate) fn validate_dep(dep: &str, dep_config: &str, config: &Config) -> Resu
     "#
         ),
     )?;
+    // quantlens: cargo makes the lock file that of the dummy package. The versions already chosen
+    // are to stay chosen.
+    let lock_file = config.crate_dir().join("Cargo.lock");
+    let lock = std::fs::read(&lock_file);
     let mut cmd = config.cargo_command("metadata");
     let output = cmd.arg("--format-version=1").output()?;
+    if let Ok(lock) = lock {
+        std::fs::write(&lock_file, lock)?;
+    }
     if output.status.success() {
         static NO_LIB_PATTERN: Lazy<Regex> = Lazy::new(|| {
             Regex::new("ignoring invalid dependency `(.*)` which is missing a lib target").unwrap()

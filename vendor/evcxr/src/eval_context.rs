@@ -1393,12 +1393,11 @@ impl ContextState {
     /// Adds a crate dependency with the specified name and configuration.
     pub fn add_dep(&mut self, dep: &str, dep_config: &str) -> Result<(), Error> {
         // Avoid repeating dep validation once we're already added it.
-        if let Some(existing) = self.external_deps.get(dep)
-            && existing.config == dep_config
-        {
+        // quantlens: compared with its path made absolute, as it is kept.
+        let external = ExternalCrate::new(dep.to_owned(), dep_config.to_owned())?;
+        if self.external_deps.get(dep) == Some(&external) {
             return Ok(());
         }
-        let external = ExternalCrate::new(dep.to_owned(), dep_config.to_owned())?;
         crate::cargo_metadata::validate_dep(&external.name, &external.config, &self.config)?;
         self.external_deps.insert(dep.to_owned(), external);
         Ok(())
@@ -1598,13 +1597,14 @@ impl ContextState {
         code
     }
 
+    // quantlens: the mark before the message says where on stderr it begins.
     fn error_trait_code(&self, for_analysis: bool) -> CodeBlock {
         CodeBlock::new().generated(format!(
             r#"
             struct EvcxrUserCodeError {{}}
             impl<T: {}> From<T> for EvcxrUserCodeError {{
                 fn from(error: T) -> Self {{
-                    eprintln!("{}", error);
+                    eprintln!("\x1eerror\n{}", error);
                     {}
                     EvcxrUserCodeError {{}}
                 }}

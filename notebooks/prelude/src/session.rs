@@ -1,0 +1,176 @@
+//! How a cell speaks to who runs it: in marks, when that is quantlens' own session, else as evcxr's documentation says.
+//!
+//! A mark is one write of `\x1e`, a word, numbers and a newline, then as many bytes as the numbers say. What reads them is
+//! `src/lab/output.rs` of the workspace.
+
+use std::io::Write as _;
+use std::sync::Mutex;
+use std::sync::{Once, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use quantlens::display::Content;
+use quantlens::progress::{self, Progress};
+
+/// Set by our own session for the process that runs the cells.
+const SESSION_VARIABLE: &str = "QUANTLENS_SESSION";
+
+/// On stderr, before the message of what may be the cell's end.
+const ERROR_FOLLOWS: &str = "\x1eerror\n";
+
+fn is_our_session() -> bool {
+    static OURS: OnceLock<bool> = OnceLock::new();
+    *OURS.get_or_init(|| std::env::var_os(SESSION_VARIABLE).is_some())
+}
+
+/// The value of a cell's last expression.
+pub(crate) fn send_value(contents: &[Content]) {
+    if is_our_session() {
+        return send("value", contents);
+    }
+    for content in contents {
+        match content {
+            Content::Text(media_type, text) => evcxr_runtime::mime_type(*media_type).text(text),
+            Content::Bytes(media_type, bytes) => evcxr_runtime::mime_type(*media_type).bytes(bytes),
+        }
+    }
+}
+
+/// A display in the middle of a cell. evcxr has one display a cell, so there it is text.
+pub(crate) fn send_display(contents: &[Content]) {
+    if is_our_session() {
+        return send("display", contents);
+    }
+    for content in contents {
+        if let Content::Text("text/plain", text) = content {
+            println!("{text}");
+        }
+    }
+}
+
+/// `\x1e<word> <count>\n`, then for each content `<media type> <bytes>\n`, the bytes, `\n`. Bytes that are no text are not yet base64.
+fn send(word: &str, contents: &[Content]) {
+    let mut message = format!("\x1e{word} {}\n", contents.len()).into_bytes();
+    for content in contents {
+        let (media_type, bytes) = match content {
+            Content::Text(media_type, text) => (media_type, text.as_bytes()),
+            Content::Bytes(media_type, bytes) => (media_type, bytes.as_slice()),
+        };
+        message.extend_from_slice(format!("{media_type} {}\n", bytes.len()).as_bytes());
+        message.extend_from_slice(bytes);
+        message.push(b'\n');
+    }
+    write(&message);
+}
+
+/// In one piece, whatever other threads print.
+fn write(message: &[u8]) {
+    let mut stdout = std::io::stdout().lock();
+    // Nobody is left to tell when the pipe is closed.
+    let _ = stdout.write_all(message).and_then(|()| stdout.flush());
+}
+
+/// Once per process: a hook for panics, one for progress, and polars' table width.
+pub(crate) fn prepare() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        std::panic::set_hook(Box::new(|panic| {
+            if is_our_session() {
+                eprint!("{ERROR_FOLLOWS}");
+            }
+            let message = panic.payload_as_str().unwrap_or("panic");
+            match panic.location() {
+                // A cell: the file is one that the user never wrote, so its line says nothing.
+                Some(place) if place.file() == "src/lib.rs" => eprintln!("panic: {message}"),
+                Some(place) => eprintln!("panic: {message} ({}:{})", file_name(place.file()), place.line()),
+                None => eprintln!("panic: {message}"),
+            }
+        }));
+        progress::set_hook(Some(tell));
+        // SAFETY: the kernel runs one cell at a time and this is the first; no other thread reads the environment now.
+        unsafe {
+            std::env::set_var("POLARS_FMT_MAX_ROWS", "20");
+            std::env::set_var("POLARS_FMT_MAX_COLS", "12");
+            std::env::set_var("POLARS_FMT_STR_LEN", "40");
+            std::env::set_var("POLARS_TABLE_WIDTH", "160");
+            std::env::set_var("POLARS_FMT_TABLE_CELL_NUMERIC_ALIGNMENT", "RIGHT");
+        }
+    });
+}
+
+fn file_name(path: &str) -> &str {
+    path.rsplit(['/', '\\']).next().unwrap_or(path)
+}
+
+/// Called by our own runtime when it has loaded this library, before any cell.
+#[unsafe(no_mangle)]
+extern "C" fn quantlens_prepare() {
+    prepare();
+}
+
+/// Called by our own runtime before a cell: an interrupt is of the cell that it met.
+#[unsafe(no_mangle)]
+extern "C" fn quantlens_resume() {
+    progress::resume();
+}
+
+/// Called by our own runtime, on a thread of its own, when the cell is to be interrupted.
+#[unsafe(no_mangle)]
+extern "C" fn quantlens_interrupt() {
+    progress::interrupt();
+}
+
+/// Called by our own runtime after a cell: text without a newline is still in this library's std.
+#[unsafe(no_mangle)]
+extern "C" fn quantlens_flush() {
+    let _ = std::io::stdout().flush();
+}
+
+/// As [`quantlens::progress`] does for a report.
+pub(crate) fn tracked(what: &str, done: usize, total: usize) {
+    if progress::is_interrupted() {
+        panic!("interrupted: {what} {done} of {total}");
+    }
+    progress::tell(Progress { what, done, total });
+}
+
+/// Work that is done before this shows nothing.
+const SHOWN_AFTER: Duration = Duration::from_millis(400);
+/// A bar that is drawn more often is not seen more often.
+const REDRAWN_EVERY: Duration = Duration::from_millis(100);
+
+struct Shown {
+    start: Instant,
+    last: Option<Instant>,
+    tenths: usize,
+}
+
+fn tell(progress: Progress) {
+    static SHOWN: Mutex<Option<Shown>> = Mutex::new(None);
+    let mut state = SHOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let now = Instant::now();
+    if progress.done == 0 {
+        *state = Some(Shown { start: now, last: None, tenths: 0 });
+        return;
+    }
+    let Some(shown) = state.as_mut() else { return };
+    let is_end = progress.done >= progress.total;
+    let is_due = match shown.last {
+        None => !is_end && now - shown.start >= SHOWN_AFTER,
+        Some(last) => is_end || now - last >= REDRAWN_EVERY,
+    };
+    if !is_due {
+        return;
+    }
+    shown.last = Some(now);
+    let Progress { what, done, total } = progress;
+    if is_our_session() {
+        write(format!("\x1eprogress {done} {total} {}\n{what}\n", what.len()).as_bytes());
+        return;
+    }
+    // evcxr's own kernel cannot draw over a line: at most ten of them.
+    let tenths = done * 10 / total.max(1);
+    if tenths > shown.tenths {
+        shown.tenths = tenths;
+        println!("{what}: {done} of {total}");
+    }
+}

@@ -1,0 +1,181 @@
+//! The process that runs the cells. evcxr starts this program again for it, loads one library per cell into it, and talks to it over
+//! its standard input and output. Here the cells' own output goes to pipes of the session, apart from that talk, so that text without
+//! a newline, a display in the middle of a cell and the order of it all come through.
+//!
+//! Of evcxr's talk the cells' output has a part: what its generated code prints. The session reads it there and says it again into a
+//! third pipe, from which a thread here passes it on to evcxr, in its turn.
+
+use std::ffi::c_void;
+use std::io::{self, BufRead, BufReader, PipeReader, PipeWriter, Write};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use anyhow::{Context, Result, bail};
+use libloading::Library;
+use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_getfd, fcntl_setfd};
+
+/// The numbers of the inherited pipes: the cells' output, their errors, and what is said to evcxr.
+const PIPES_VARIABLE: &str = "QUANTLENS_CELL_PIPES";
+/// The prelude, loaded before any cell.
+const PRELUDE_VARIABLE: &str = "QUANTLENS_PRELUDE";
+/// Read by the prelude: its displays come as the session's marks.
+const SESSION_VARIABLE: &str = "QUANTLENS_SESSION";
+/// Set by evcxr for the process it starts.
+const RUNTIME_VARIABLE: &str = "EVCXR_IS_RUNTIME";
+
+/// What the third pipe says to this process rather than to evcxr.
+pub const INTERRUPT: &str = "QUANTLENS_INTERRUPT";
+/// What evcxr waits for at the end of a cell (its `runtime.rs`).
+pub const END_OF_CELL: &str = "EVCXR_EXECUTION_COMPLETE";
+
+/// The session's ends of the pipes. They live as long as the session: a process that replaces one that died gets the same.
+pub struct Pipes {
+    pub stdout: PipeReader,
+    pub stderr: PipeReader,
+    pub writers: Writers,
+}
+
+/// The ends to write to: the session's own marks behind what the cells wrote, and lines for evcxr.
+pub struct Writers {
+    pub stdout: PipeWriter,
+    pub stderr: PipeWriter,
+    pub for_evcxr: PipeWriter,
+}
+
+/// The command that evcxr shall start, and the pipes that lead to it.
+pub fn command(program: &Path, prelude: &Path) -> Result<(Command, Pipes)> {
+    let (stdout, cells_stdout) = io::pipe()?;
+    let (stderr, cells_stderr) = io::pipe()?;
+    let (cells_feed, for_evcxr) = io::pipe()?;
+    let writers = Writers { stdout: cells_stdout.try_clone()?, stderr: cells_stderr.try_clone()?, for_evcxr };
+    let inherited = [OwnedFd::from(cells_stdout), OwnedFd::from(cells_stderr), OwnedFd::from(cells_feed)];
+    let numbers: Vec<String> = inherited.iter().map(|fd| fd.as_raw_fd().to_string()).collect();
+    let mut command = Command::new(program);
+    command.env(PIPES_VARIABLE, numbers.join(",")).env(PRELUDE_VARIABLE, prelude);
+    // SAFETY: only system calls without memory allocation, as is required between fork and exec.
+    unsafe {
+        command.pre_exec(move || {
+            for fd in &inherited {
+                fcntl_setfd(fd, FdFlags::empty())?;
+            }
+            Ok(())
+        });
+    }
+    Ok((command, Pipes { stdout, stderr, writers }))
+}
+
+/// Never returns in a process that [`command`] started. Call it first in `main`, before there are threads.
+pub fn run_if_child() {
+    let Ok(numbers) = std::env::var(PIPES_VARIABLE) else { return };
+    let prelude = std::env::var_os(PRELUDE_VARIABLE).map(PathBuf::from);
+    // SAFETY: no other thread exists to read the environment. What a cell starts shall see none of this.
+    unsafe {
+        for name in [PIPES_VARIABLE, PRELUDE_VARIABLE, "CARGO", "EVCXR_TMPDIR", "EVCXR_CONFIG_DIR"] {
+            std::env::remove_var(name);
+        }
+        std::env::set_var(SESSION_VARIABLE, "1");
+        // One message, no backtrace through code that is not theirs; evcxr asks for one.
+        std::env::set_var("RUST_BACKTRACE", "0");
+    }
+    let error = match connect(&numbers) {
+        Ok(()) if std::env::var_os(RUNTIME_VARIABLE).is_none() => anyhow::anyhow!("{PIPES_VARIABLE} is set, but evcxr did not"),
+        Ok(()) => run_cells(prelude.as_deref()).err().unwrap_or_else(|| anyhow::anyhow!("no more cells")),
+        Err(error) => error,
+    };
+    eprintln!("the cells' process: {error:#}");
+    std::process::exit(99);
+}
+
+/// Puts the session's pipes where the cells print, and starts the thread that passes lines on to evcxr.
+fn connect(numbers: &str) -> Result<()> {
+    let numbers: Vec<RawFd> = numbers.split(',').filter_map(|number| number.parse().ok()).collect();
+    let [stdout, stderr, feed] = numbers[..] else { bail!("{PIPES_VARIABLE} does not name three pipes") };
+    let take = |number: RawFd| -> Result<OwnedFd> {
+        // SAFETY: whether the number is an open file is what this asks; nothing else in this process owns it yet.
+        let fd = unsafe { OwnedFd::from_raw_fd(number) };
+        let flags = fcntl_getfd(&fd).context("a pipe of the session is not open")?;
+        fcntl_setfd(&fd, flags | FdFlags::CLOEXEC)?;
+        Ok(fd)
+    };
+    let (stdout, stderr, feed) = (take(stdout)?, take(stderr)?, take(feed)?);
+    let mut evcxr = io::PipeWriter::from(fcntl_dupfd_cloexec(io::stdout().as_fd(), 3)?);
+    rustix::stdio::dup2_stdout(&stdout)?;
+    rustix::stdio::dup2_stderr(&stderr)?;
+    std::thread::spawn(move || {
+        for line in BufReader::new(PipeReader::from(feed)).lines() {
+            let Ok(line) = line else { break };
+            if line == INTERRUPT {
+                if let Some(prelude) = PRELUDE.get() {
+                    prelude.interrupt();
+                }
+            } else if evcxr.write_all(format!("{line}\n").as_bytes()).is_err() {
+                break;
+            }
+        }
+        // The session is gone, and with it the reason to run.
+        std::process::exit(0);
+    });
+    Ok(())
+}
+
+static PRELUDE: OnceLock<Prelude> = OnceLock::new();
+
+/// The prelude's library, kept loaded, and what the runtime calls in it.
+struct Prelude {
+    library: Library,
+}
+
+impl Prelude {
+    fn load(path: &Path) -> Result<Self, libloading::Error> {
+        // SAFETY: it is the library that cargo built from this workspace, and its initialisers are Rust's.
+        unsafe { Library::new(path) }.map(|library| Self { library })
+    }
+
+    fn call(&self, name: &str) {
+        // SAFETY: every function called so is `extern "C" fn()`, in notebooks/prelude/src/session.rs.
+        if let Ok(function) = unsafe { self.library.get::<extern "C" fn()>(name) } {
+            function();
+        }
+    }
+
+    fn interrupt(&self) {
+        self.call("quantlens_interrupt");
+    }
+}
+
+/// evcxr's own loop (its `runtime.rs`), which for each line `LOAD_AND_RUN library function` calls the function.
+fn run_cells(prelude: Option<&Path>) -> Result<()> {
+    if let Some(path) = prelude {
+        let prelude = Prelude::load(path).with_context(|| format!("could not load {}", path.display()))?;
+        prelude.call("quantlens_prepare");
+        let _ = PRELUDE.set(prelude);
+    }
+    let mut variables: *mut c_void = std::ptr::null_mut();
+    // Not `lines` of a lock that is held: a cell may read a line too.
+    let mut line = String::new();
+    while io::stdin().read_line(&mut line)? > 0 {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let ["LOAD_AND_RUN", library, function] = words[..] else { bail!("evcxr said {line:?}, which is no cell to run") };
+        if let Some(prelude) = PRELUDE.get() {
+            prelude.call("quantlens_resume");
+        }
+        // SAFETY: evcxr has compiled both from the cell, with this signature.
+        unsafe {
+            let library = Library::new(library)?;
+            let cell = library.get::<extern "C" fn(*mut c_void) -> *mut c_void>(function)?;
+            variables = cell(variables);
+            // Never unloaded: a thread or a destructor of the cell may run on.
+            std::mem::forget(library);
+        }
+        if let Some(prelude) = PRELUDE.get() {
+            prelude.call("quantlens_flush");
+        }
+        rustix::io::write(io::stdout().as_fd(), b"\x1ecomplete\n")?;
+        line.clear();
+    }
+    // evcxr has closed its end.
+    std::process::exit(0);
+}
