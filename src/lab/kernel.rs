@@ -15,9 +15,9 @@ use anyhow::{Context, Result, bail};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use jupyter_protocol::{
     ClearOutput, CodeMirrorMode, CommClose, CommInfoReply, CompleteReply, ConnectionInfo, DisplayData, ErrorOutput, ExecuteInput,
-    ExecuteReply, ExecuteRequest, ExecuteResult, ExecutionCount, HistoryReply, InputRequest, InspectReply, InterruptReply,
-    IsCompleteReply, JupyterMessage, JupyterMessageContent, KernelInfoReply, LanguageInfo, Media as JupyterMedia, ReplyError,
-    ReplyStatus, ShutdownReply, Status, StreamContent, Transient, UpdateDisplayData,
+    ExecuteReply, ExecuteRequest, ExecuteResult, ExecutionCount, HistoryEntry, HistoryReply, HistoryRequest, InputRequest,
+    InspectReply, InterruptReply, IsCompleteReply, JupyterMessage, JupyterMessageContent, KernelInfoReply, LanguageInfo,
+    Media as JupyterMedia, ReplyError, ReplyStatus, ShutdownReply, Status, StreamContent, Transient, UpdateDisplayData,
 };
 use jupyter_zmq_client::{
     KernelIoPubXPubConnection, RouterRecvConnection, RouterSendConnection, SubscriptionEvent, create_kernel_control_connection,
@@ -80,6 +80,8 @@ struct Shared {
     /// Cells that came before this do not start.
     stopped_at: Mutex<Option<Instant>>,
     is_executing: AtomicBool,
+    /// The cells that were run, with their counts.
+    history: Mutex<Vec<(usize, String)>>,
 }
 
 impl Shared {
@@ -95,6 +97,10 @@ impl Shared {
 
     fn stop_waiting(&self) {
         *self.stopped_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    fn history(&self) -> std::sync::MutexGuard<'_, Vec<(usize, String)>> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn is_stopped(&self, came: Instant) -> bool {
@@ -164,7 +170,7 @@ async fn serve_sockets(connection: &ConnectionInfo, slot: Slot) -> Result<()> {
                     wire.publish(Status::idle(), &message);
                     break;
                 }
-                Ok(message) => take_shell(message, &wire, &work),
+                Ok(message) => take_shell(message, &wire, &work, &shared),
                 // Not signed, or no message: nothing is done.
                 Err(_) => pause().await,
             },
@@ -254,7 +260,7 @@ fn answer_control(message: &JupyterMessage, wire: &Wire, shared: &Shared) -> Opt
 }
 
 /// Answers what needs no session at once, and queues the rest.
-fn take_shell(message: JupyterMessage, wire: &Wire, work: &Sender<Work>) {
+fn take_shell(message: JupyterMessage, wire: &Wire, work: &Sender<Work>, shared: &Shared) {
     let reply: Option<JupyterMessageContent> = match &message.content {
         JupyterMessageContent::ExecuteRequest(_)
         | JupyterMessageContent::CompleteRequest(_)
@@ -264,7 +270,7 @@ fn take_shell(message: JupyterMessage, wire: &Wire, work: &Sender<Work>) {
         }
         JupyterMessageContent::KernelInfoRequest(_) => Some(kernel_info().into()),
         JupyterMessageContent::IsCompleteRequest(request) => Some(is_complete(&request.code).into()),
-        JupyterMessageContent::HistoryRequest(_) => Some(HistoryReply::default().into()),
+        JupyterMessageContent::HistoryRequest(request) => Some(history(request, &shared.history()).into()),
         JupyterMessageContent::CommInfoRequest(_) => {
             Some(CommInfoReply { status: ReplyStatus::Ok, comms: HashMap::new(), error: None }.into())
         }
@@ -304,6 +310,58 @@ fn kernel_info() -> KernelInfoReply {
         debugger: false,
         error: None,
     }
+}
+
+/// The cells of this kernel's life, which is session 0; their outputs are not kept. A search finds what holds the pattern's words in
+/// their order.
+fn history(request: &HistoryRequest, cells: &[(usize, String)]) -> HistoryReply {
+    let (found, with_output): (Vec<&(usize, String)>, bool) = match request {
+        HistoryRequest::Range { start, stop, output, .. } => {
+            let is_asked = |count: usize| {
+                let count = i32::try_from(count).unwrap_or(i32::MAX);
+                count >= *start && (*stop <= 0 || count < *stop)
+            };
+            (cells.iter().filter(|(count, _)| is_asked(*count)).collect(), *output)
+        }
+        HistoryRequest::Tail { n, output, .. } => (last(cells.iter().collect(), *n), *output),
+        HistoryRequest::Search { pattern, unique, output, n, .. } => {
+            let mut found: Vec<&(usize, String)> = cells.iter().filter(|(_, code)| holds(code, pattern)).collect();
+            if *unique {
+                let all = found.clone();
+                let mut index = 0;
+                found.retain(|(_, code)| {
+                    index += 1;
+                    !all[index..].iter().any(|(_, later)| later == code)
+                });
+            }
+            (last(found, *n), *output)
+        }
+    };
+    let entry = |(count, code): &(usize, String)| {
+        if with_output {
+            HistoryEntry::InputOutput(0, *count, (code.clone(), String::new()))
+        } else {
+            HistoryEntry::Input(0, *count, code.clone())
+        }
+    };
+    HistoryReply::new(found.into_iter().map(entry).collect())
+}
+
+fn last<T>(mut found: Vec<T>, n: i32) -> Vec<T> {
+    let n = usize::try_from(n).unwrap_or(0);
+    found.split_off(found.len().saturating_sub(n))
+}
+
+/// Whether the parts of a pattern between its `*` stand in the code one behind the other.
+fn holds(code: &str, pattern: &str) -> bool {
+    let mut rest = code;
+    pattern.split('*').all(|part| match rest.find(part) {
+        Some(at) => {
+            rest = &rest[at + part.len()..];
+            true
+        }
+        None => false,
+    })
 }
 
 /// Whether a console should run the code or give another line: brackets, strings and comments that are open wait for more.
@@ -391,6 +449,9 @@ impl Worker {
         let is_counted = request.store_history && !request.silent && !request.code.trim().is_empty();
         self.count += usize::from(is_counted);
         let count = ExecutionCount::new(self.count);
+        if is_counted {
+            self.shared.history().push((self.count, request.code.clone()));
+        }
         if !request.silent {
             self.wire.publish(ExecuteInput { code: request.code.clone(), execution_count: count }, message);
         }

@@ -96,13 +96,11 @@ impl Slot {
     /// Says that the session has ended in order, so that the next one need not clone. A session that added libraries leaves a directory
     /// that the next one clones anew.
     pub fn give_back(&self) {
-        let is_as_cloned = || {
-            let manifest = |directory: &Path| fs::read(directory.join("Cargo.toml")).ok();
-            manifest(&self.directory).is_some_and(|own| manifest(&template::directory()) == Some(own))
-        };
-        let emptied = remove_cells(&self.directory)
-            .and_then(|()| fs::copy(template::workspace().join("Cargo.lock"), self.directory.join("Cargo.lock")));
-        if emptied.is_ok() && is_as_cloned() {
+        let is_as_cloned = ["Cargo.toml", "Cargo.lock"].iter().all(|name| {
+            let file = |directory: &Path| fs::read(directory.join(name)).ok();
+            file(&self.directory).is_some_and(|own| file(&template::directory()) == Some(own))
+        });
+        if is_as_cloned && remove_cells(&self.directory).is_ok() {
             // Else the next session clones.
             let _ = fs::rename(self.directory.join("stamp-in-use"), self.directory.join("stamp"));
         }
@@ -159,10 +157,12 @@ fn remove_directory(directory: &Path) -> Result<()> {
 /// What the cells of a session that ended have left.
 fn remove_cells(directory: &Path) -> std::io::Result<()> {
     let Ok(artifacts) = template::artifacts(directory) else { return Ok(()) };
-    for entry in fs::read_dir(artifacts.join("deps"))? {
-        let path = entry?.path();
-        if is_of_a_cell(&path) {
-            fs::remove_file(path)?;
+    for artifacts in [artifacts.join("deps"), artifacts] {
+        for entry in fs::read_dir(artifacts)? {
+            let path = entry?.path();
+            if is_of_a_cell(&path) {
+                fs::remove_file(path)?;
+            }
         }
     }
     Ok(())

@@ -240,6 +240,15 @@ impl Config {
         command
     }
 
+    /// quantlens: whether cargo calls rustc itself and with nothing around it.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.linker != "mold"
+            && self.allow_static_linking
+            && self.cache_bytes == 0
+            && self.sccache.is_none()
+            && !self.time_passes
+    }
+
     pub(crate) fn crate_dir(&self) -> &Path {
         &self.tmpdir
     }

@@ -123,6 +123,78 @@ fn rename_or_copy_so_file(src: &Path, dest: &Path) -> Result<(), Error> {
 pub(crate) struct Module {
     build_num: i32,
     last_allow_static: Option<bool>,
+    rustc: Option<RustcCall>,
+}
+
+/// quantlens: how cargo called rustc for the last cell. With the same manifest it would call it so again,
+/// after it has looked at every dependency, which takes a third of a small cell's time.
+struct RustcCall {
+    manifest: Vec<u8>,
+    /// The program first.
+    words: Vec<String>,
+    so_file: PathBuf,
+}
+
+impl RustcCall {
+    /// From what `cargo -v` says on stderr. None if it is not what is expected of it.
+    fn of_cargo(stderr: &[u8], config: &Config) -> Option<RustcCall> {
+        let stderr = String::from_utf8_lossy(stderr);
+        let line = stderr
+            .lines()
+            .rfind(|line| line.contains("Running `") && line.contains("--crate-name ctx "))?;
+        let command = line.split_once('`')?.1.strip_suffix('`')?;
+        let words = shell_words(command)?;
+        let out_dir = words.iter().position(|word| word == "--out-dir")? + 1;
+        let so_file = Path::new(words.get(out_dir)?)
+            .join(shared_object_name_from_crate_name(CRATE_NAME));
+        let manifest = fs::read(config.crate_dir().join("Cargo.toml")).ok()?;
+        (Path::new(&words[0]) == config.rustc_path).then_some(RustcCall {
+            manifest,
+            words,
+            so_file,
+        })
+    }
+
+    /// None if there is nothing to tell the user about: then cargo is to say it.
+    fn run(&self, config: &Config, code_block: &CodeBlock) -> Option<Result<PathBuf, Error>> {
+        let _ = fs::remove_file(&self.so_file);
+        let mut command = Command::new(&self.words[0]);
+        command
+            .args(&self.words[1..])
+            .current_dir(config.crate_dir())
+            .envs(&config.build_envs);
+        for (name, value) in [
+            ("CARGO_PKG_NAME", CRATE_NAME),
+            ("CARGO_CRATE_NAME", CRATE_NAME),
+            ("CARGO_PKG_VERSION", "1.0.0"),
+        ] {
+            command.env(name, value);
+        }
+        command.env("CARGO_MANIFEST_DIR", config.crate_dir());
+        let output = command.output().ok()?;
+        if output.status.success() && self.so_file.exists() {
+            return Some(Ok(self.so_file.clone()));
+        }
+        let (errors, _) = errors_from_cargo_output(&output, code_block);
+        (!errors.is_empty()).then_some(Err(Error::CompilationErrors(errors)))
+    }
+}
+
+/// The words of a line as cargo prints it, quoted for a shell where need be. None if a quote is open.
+fn shell_words(line: &str) -> Option<Vec<String>> {
+    let mut words = vec![String::new()];
+    let mut is_quoted = false;
+    for c in line.chars() {
+        match c {
+            '\'' => is_quoted = !is_quoted,
+            ' ' if !is_quoted => words.push(String::new()),
+            // Escapes are not expected; without them nothing is misunderstood.
+            '\\' => return None,
+            c => words.last_mut()?.push(c),
+        }
+    }
+    words.retain(|word| !word.is_empty());
+    (!is_quoted && !words.is_empty()).then_some(words)
 }
 
 const CRATE_NAME: &str = "ctx";
@@ -132,6 +204,7 @@ impl Module {
         Ok(Module {
             build_num: 0,
             last_allow_static: None,
+            rustc: None,
         })
     }
 
@@ -193,7 +266,6 @@ impl Module {
         let next_build_num = self.build_num + 1;
         let so_path_file = config.crate_dir().join(EXECUTION_SO_PATH_FILE);
         command.env(EXECUTION_SO_PATH_ENV, &so_path_file);
-        command.args(["--lib", "--", "-Clto=off", "-Ccodegen-units=4"]);
 
         match fs::remove_file(&so_path_file) {
             Ok(()) => {}
@@ -201,18 +273,32 @@ impl Module {
             Err(error) => return Err(error.into()),
         }
 
-        let cargo_output = run_cargo(command, code_block)?;
-        if config.time_passes {
-            let output = String::from_utf8_lossy(&cargo_output.stderr);
-            eprintln!("{output}");
-        }
-
-        let so_file = match fs::read_to_string(&so_path_file) {
-            Ok(path) => PathBuf::from(path),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                compiled_so_path(&cargo_output.stdout)?
+        let manifest = fs::read(config.crate_dir().join("Cargo.toml"))?;
+        let is_plain = config.is_plain();
+        let direct = self
+            .rustc
+            .as_ref()
+            .filter(|call| is_plain && call.manifest == manifest)
+            .and_then(|call| call.run(config, code_block));
+        let so_file = match direct {
+            Some(so_file) => so_file?,
+            None => {
+                command.arg("-v");
+                command.args(["--lib", "--", "-Clto=off", "-Ccodegen-units=4"]);
+                let cargo_output = run_cargo(command, code_block)?;
+                if config.time_passes {
+                    let output = String::from_utf8_lossy(&cargo_output.stderr);
+                    eprintln!("{output}");
+                }
+                self.rustc = RustcCall::of_cargo(&cargo_output.stderr, config);
+                match fs::read_to_string(&so_path_file) {
+                    Ok(path) => PathBuf::from(path),
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                        compiled_so_path(&cargo_output.stdout)?
+                    }
+                    Err(error) => return Err(error.into()),
+                }
             }
-            Err(error) => return Err(error.into()),
         };
 
         let copied_so_file = so_file.with_file_name(shared_object_name_from_crate_name(&format!(

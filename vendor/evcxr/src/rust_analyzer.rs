@@ -23,9 +23,12 @@ use ra_ap_ide_db::imports::insert_use::ImportGranularity;
 use ra_ap_ide_db::imports::insert_use::InsertUseConfig;
 use ra_ap_paths::AbsPathBuf;
 use ra_ap_project_model::CargoConfig;
+use ra_ap_project_model::Package;
 use ra_ap_project_model::ProjectManifest;
 use ra_ap_project_model::ProjectWorkspace;
+use ra_ap_project_model::ProjectWorkspaceKind;
 use ra_ap_project_model::RustLibSource;
+use ra_ap_project_model::TargetKind;
 use ra_ap_syntax::TextRange;
 use ra_ap_syntax::ast::AstNode;
 use ra_ap_syntax::ast::{self};
@@ -136,6 +139,7 @@ impl RustAnalyzer {
         self.analysis_host.apply_change(change);
         if is_loaded_anew {
             know_all_crates(self.analysis_host.raw_database());
+            give_back_memory();
         }
         Ok(())
     }
@@ -218,10 +222,25 @@ impl RustAnalyzer {
             ..CargoConfig::default()
         };
         let workspace = ProjectWorkspace::load(manifest, &config, &|_| {})?;
+        // quantlens: what cannot show up in a cell is not loaded.
+        let seen = packages_seen(&workspace);
+        let sources = workspace
+            .sysroot
+            .rust_lib_src_root()
+            .map(|root| root.to_path_buf());
+        let is_seen = |directory: &AbsPathBuf| {
+            sources.as_ref().is_some_and(|sources| directory.starts_with(sources))
+                || seen.iter().any(|package| directory.starts_with(package))
+        };
+        let tests = ["coretests", "alloctests", "std/tests", "std/benches", "portable-simd"];
         let load = workspace
             .to_roots()
-            .iter()
+            .iter_mut()
+            .filter(|root| root.include.iter().any(is_seen))
             .map(|root| {
+                if let Some(sources) = sources.as_ref().filter(|sources| root.include.contains(sources)) {
+                    root.exclude.extend(tests.iter().map(|test| sources.join(test)));
+                }
                 ra_vfs::loader::Entry::Directories(ra_vfs::loader::Directories {
                     extensions: vec!["rs".to_owned()],
                     include: root.include.clone(),
@@ -418,6 +437,38 @@ impl RustAnalyzer {
     }
 }
 
+/// quantlens: the directories of the packages whose types a cell can meet: the dependencies, theirs, and
+/// so on for this many steps. Macros that only a compiler can run, and what only they or build scripts
+/// need, are none. What rust-analyzer does not know of, rustc still does.
+fn packages_seen(workspace: &ProjectWorkspace) -> Vec<AbsPathBuf> {
+    const STEPS: usize = 4;
+    let ProjectWorkspaceKind::Cargo { cargo, .. } = &workspace.kind else {
+        return Vec::new();
+    };
+    let is_macro = |package: &Package| {
+        let mut targets = cargo[*package].targets.iter();
+        targets.any(|target| matches!(cargo[*target].kind, TargetKind::Lib { is_proc_macro: true }))
+    };
+    let mut seen: Vec<Package> = cargo.packages().filter(|p| cargo[*p].is_member).collect();
+    let mut start = 0;
+    for _ in 0..STEPS {
+        let end = seen.len();
+        for index in start..end {
+            // A package that only a test or a build script needs is loaded too, if it is there: cargo's
+            // answer names few of them.
+            for dependency in &cargo[seen[index]].dependencies {
+                if !seen.contains(&dependency.pkg) && !is_macro(&dependency.pkg) {
+                    seen.push(dependency.pkg);
+                }
+            }
+        }
+        start = end;
+    }
+    seen.iter()
+        .map(|package| cargo[*package].manifest.parent().to_path_buf())
+        .collect()
+}
+
 /// quantlens: the first analysis goes through every dependency, for its names and its trait
 /// implementations; here on all cores. (rust-analyzer's own `parallel_prime_caches` also makes indices
 /// that only an editor needs, which take a quarter more memory.)
@@ -441,6 +492,15 @@ fn know_all_crates(db: &ra_ide::RootDatabase) {
             });
         }
     });
+}
+
+/// quantlens: what parsing took and freed, glibc keeps unless told.
+fn give_back_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // Safety: it has no condition.
+    unsafe {
+        libc::malloc_trim(0);
+    }
 }
 
 /// If `pat` represents a variable that is being defined, then record it in `result` and return
