@@ -163,12 +163,11 @@ fn list() -> Result<()> {
         println!("not installed for this user: `cargo lab kernel install`");
     }
     let megabytes = |bytes: u64| format!("{:>5} MB", bytes / 1_000_000);
-    let (template, slots) = slot::list()?;
-    match template {
+    match slot::built_template() {
         Some((directory, bytes)) => println!("{}  template  {}", megabytes(bytes), shorten(&directory)),
         None => println!("the libraries are not built: `cargo lab kernel warm`"),
     }
-    for slot in slots {
+    for slot in slot::list()? {
         let state = match slot.state {
             State::Taken => "in use",
             State::Free => "free",

@@ -24,7 +24,7 @@ static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// Sets who is told of progress, for the whole process; `None`, as at the start, tells nobody.
 ///
-/// ```
+/// ```standalone_crate
 /// use quantlens::{Scheme, Tensor, progress, report};
 /// progress::set_hook(Some(|progress| println!("{}: {} of {}", progress.what, progress.done, progress.total)));
 /// report(&[Tensor::from_vec("x", vec![0.5, 1.0])?], &[Scheme::asymmetric(8)])?; // report: 0 of 1, report: 1 of 1
@@ -45,6 +45,17 @@ pub fn tell(progress: Progress) {
 
 /// Asks the work that is being done to stop: its next step returns [`Error::Interrupted`]. It stays asked until [`resume`].
 /// It may be called from any thread and from a signal handler.
+///
+/// ```standalone_crate
+/// use quantlens::{Scheme, Tensor, progress, report};
+/// let x = Tensor::from_vec("x", vec![0.5, 1.0])?;
+/// progress::interrupt();
+/// let error = report(&[x.clone()], &[Scheme::asymmetric(8)]).unwrap_err();
+/// assert_eq!(error.to_string(), "the report was interrupted after 0 of 1 rows");
+/// progress::resume();
+/// assert!(report(&[x], &[Scheme::asymmetric(8)]).is_ok());
+/// # Ok::<(), quantlens::Error>(())
+/// ```
 pub fn interrupt() {
     INTERRUPTED.store(true, Ordering::Relaxed);
 }

@@ -143,13 +143,22 @@ impl Session {
                 return;
             }
             for request in taken_requests {
+                // rust-analyzer panics on some half-written code; that is no reason to lose the session.
                 let result = match request {
                     Request::Execute(code) => {
                         let input_reader = &|_| taken_answers.recv().unwrap_or_default();
-                        Reply::Executed(context.execute_with_callbacks(&code, &mut EvalCallbacks { input_reader }))
+                        let callbacks = &mut EvalCallbacks { input_reader };
+                        let result = surviving(|| context.execute_with_callbacks(&code, callbacks));
+                        Reply::Executed(result.unwrap_or_else(|panic| Err(evcxr::Error::Message(panic))))
                     }
-                    Request::Complete(code, position) => Reply::Completed(context.completions(&code, position)),
-                    Request::Inspect(code, position) => Reply::Inspected(context.hover_at(&code, position)),
+                    Request::Complete(code, position) => {
+                        let result = surviving(|| context.completions(&code, position));
+                        Reply::Completed(result.unwrap_or_else(|panic| Err(anyhow!(panic))))
+                    }
+                    Request::Inspect(code, position) => {
+                        let result = surviving(|| context.hover_at(&code, position));
+                        Reply::Inspected(result.unwrap_or_else(|panic| Err(anyhow!(panic))))
+                    }
                 };
                 if reply.send(result).is_err() {
                     return;
@@ -420,6 +429,15 @@ fn read_pieces(mut pipe: std::io::PipeReader, stream: Stream, pieces: Sender<(St
             });
         }
     });
+}
+
+/// What it says if it panics.
+fn surviving<R>(work: impl FnOnce() -> R) -> Result<R, String> {
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+    result.map_err(|panic| {
+        let message = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+        format!("evcxr or rust-analyzer panicked on this code: {}", message.unwrap_or("no message"))
+    })
 }
 
 /// What is known of the cell that runs.

@@ -107,11 +107,15 @@ impl Slot {
     }
 }
 
-/// The template, if there is one, then every slot.
-pub fn list() -> Result<(Option<(PathBuf, u64)>, Vec<Listed>)> {
+/// The template's directory and size, if it is built.
+pub fn built_template() -> Option<(PathBuf, u64)> {
     let directory = template::directory();
-    let template = directory.join("stamp").exists().then(|| (directory.clone(), size(&directory)));
-    let current = stamp(&directory);
+    stamp(&directory).map(|_| (directory.clone(), size(&directory)))
+}
+
+/// Every slot.
+pub fn list() -> Result<Vec<Listed>> {
+    let current = stamp(&template::directory());
     let mut slots = Vec::new();
     for number in 1..=MOST {
         let directory = directory_of(number);
@@ -124,7 +128,7 @@ pub fn list() -> Result<(Option<(PathBuf, u64)>, Vec<Listed>)> {
             slots.push(Listed { bytes: size(&directory), directory, state });
         }
     }
-    Ok((template, slots))
+    Ok(slots)
 }
 
 /// Removes free slots that are stale or too many.
@@ -194,9 +198,9 @@ fn clone_directory(from: &Path, to: &Path) -> Result<()> {
             if entry.file_name() != "incremental" {
                 clone_directory(&source, &target)?;
             }
-        } else if !(is_of_a_cell(&source) && is_never_changed(&source))
-            && !(is_never_changed(&source) && fs::hard_link(&source, &target).is_ok())
-        {
+        } else if is_never_changed(&source) && (is_of_a_cell(&source) || fs::hard_link(&source, &target).is_ok()) {
+            // A cell's own library is not cloned, others are there now.
+        } else {
             fs::copy(&source, &target)?;
             let metadata = entry.metadata()?;
             let times = FileTimes::new().set_accessed(metadata.accessed()?).set_modified(metadata.modified()?);

@@ -144,7 +144,7 @@ fn build(directory: &Path, report: &mut impl FnMut(Progress)) -> Result<()> {
 
     // As evcxr builds a cell, so that the cells find everything built.
     let mut cargo =
-        cargo(directory, &["rustc", "--target", &host_target()?, "--message-format", "json-render-diagnostics", "--lib"]);
+        cargo(directory, &["rustc", "--target", host_target()?, "--message-format", "json-render-diagnostics", "--lib"]);
     let mut child = cargo.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().context("could not run cargo")?;
     let stderr = child.stderr.take();
     let messages = std::thread::spawn(move || {

@@ -13,6 +13,8 @@ mod scheme;
 mod tensor;
 
 #[cfg(feature = "lab")]
+mod kernel;
+#[cfg(feature = "lab")]
 mod lab;
 
 /// The twenty numbers of the original notebook.

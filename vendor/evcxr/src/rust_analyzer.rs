@@ -338,7 +338,8 @@ impl RustAnalyzer {
             callable: Some(CallableSnippets::FillArguments),
             limit: None,
             prefer_prelude: false,
-            enable_term_search: true,
+            // quantlens: it panics on `let x = ` ("failed to unify type owners").
+            enable_term_search: false,
             term_search_fuel: 400,
             prefer_absolute: false,
             add_semicolon_to_unit: true,
