@@ -180,14 +180,12 @@ impl Session {
     }
 
     /// Brings everything to where a notebook's first cell needs it, so that the cell has nothing to wait for: the prelude is a
-    /// dependency, rust-analyzer knows it, and evcxr has learnt that cells use `?`. No name is defined.
+    /// dependency and rust-analyzer knows it. No name is defined.
     pub fn preload(&mut self) -> Result<()> {
         let dependency = prelude_dependency()?;
         for code in [
             // From here on every version is the lock file's, and nothing is asked of the network.
-            format!(
-                ":offline 1\n:dep {dependency}\nlet quantlens_warm = quantlens_prelude::Scheme::asymmetric(8);\nOk::<(), std::fmt::Error>(())?;"
-            ),
+            format!(":offline 1\n:dep {dependency}\nlet quantlens_warm = quantlens_prelude::Scheme::asymmetric(8);"),
             // Moved out, so that it is no variable of the notebook's.
             "drop(quantlens_warm);".to_owned(),
         ] {

@@ -131,6 +131,11 @@ fn collect_files(directory: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
 }
 
 fn build(directory: &Path, report: &mut impl FnMut(Progress)) -> Result<()> {
+    let sysroot = Command::new("rustc").args(["--print", "sysroot"]).output().context("could not run rustc")?;
+    let sources = Path::new(String::from_utf8_lossy(&sysroot.stdout).trim()).join("lib/rustlib/src/rust/library");
+    if !sources.is_dir() {
+        bail!("the sources of the standard library are missing: run `rustup component add rust-src`");
+    }
     let manifest = CTX_MANIFEST.replace("{dependency}", &prelude_dependency()?);
     write_if_changed(&directory.join("Cargo.toml"), &manifest)?;
     write_if_changed(&directory.join("src/lib.rs"), "")?;

@@ -1247,7 +1247,8 @@ impl ContextState {
             stored_variable_states: HashMap::new(),
             attributes: HashMap::new(),
             async_mode: false,
-            allow_question_mark: false,
+            // quantlens: notebooks do use it, and finding out takes a failed compilation.
+            allow_question_mark: true,
             build_num: 0,
             config,
         }
