@@ -5,34 +5,33 @@
 //!
 //! Source: <https://jupyter-client.readthedocs.io/en/latest/messaging.html>
 
+mod answers;
+mod live;
+mod worker;
+
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::{Sender, unbounded};
 use jupyter_protocol::{
-    ClearOutput, CodeMirrorMode, CommClose, CommInfoReply, CompleteReply, ConnectionInfo, DisplayData, ErrorOutput, ExecuteInput,
-    ExecuteReply, ExecuteRequest, ExecuteResult, ExecutionCount, HistoryEntry, HistoryReply, HistoryRequest, InputRequest,
-    InspectReply, InterruptReply, IsCompleteReply, JupyterMessage, JupyterMessageContent, KernelInfoReply, LanguageInfo,
-    Media as JupyterMedia, ReplyError, ReplyStatus, ShutdownReply, Status, StreamContent, Transient, UpdateDisplayData,
+    CommClose, CommInfoReply, ConnectionInfo, InterruptReply, JupyterMessage, JupyterMessageContent, ReplyStatus, ShutdownReply,
+    Status,
 };
 use jupyter_zmq_client::{
     KernelIoPubXPubConnection, RouterRecvConnection, RouterSendConnection, SubscriptionEvent, create_kernel_control_connection,
     create_kernel_heartbeat_connection, create_kernel_iopub_xpub_connection, create_kernel_shell_connection,
     create_kernel_stdin_connection,
 };
-use quantlens::display::escape;
-use ra_ap_rustc_lexer::{FrontmatterAllowed, LiteralKind, TokenKind, tokenize};
-use serde_json::{Map, Value, json};
+use serde_json::Map;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::session::{CellError, CellErrorKind, Event, Front, Interrupter, Media, Session, Stream};
+use super::session::Interrupter;
 use super::slot::Slot;
-use super::template::rustc_version;
-use super::warm;
+use worker::{Work, Worker};
 
 /// Serves the kernel until Jupyter shuts it down or goes away.
 pub fn serve(connection_file: &Path, slot: Slot) -> Result<()> {
@@ -99,7 +98,7 @@ impl Shared {
         *self.stopped_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
-    fn history(&self) -> std::sync::MutexGuard<'_, Vec<(usize, String)>> {
+    fn history(&self) -> MutexGuard<'_, Vec<(usize, String)>> {
         self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -244,7 +243,7 @@ async fn read_answers(mut socket: RouterRecvConnection, answers: Sender<String>)
 fn answer_control(message: &JupyterMessage, wire: &Wire, shared: &Shared) -> Option<JupyterMessageContent> {
     wire.publish(Status::busy(), message);
     match &message.content {
-        JupyterMessageContent::KernelInfoRequest(_) => Some(kernel_info().into()),
+        JupyterMessageContent::KernelInfoRequest(_) => Some(answers::kernel_info().into()),
         JupyterMessageContent::InterruptRequest(_) => {
             shared.interrupt();
             Some(InterruptReply::default().into())
@@ -268,9 +267,9 @@ fn take_shell(message: JupyterMessage, wire: &Wire, work: &Sender<Work>, shared:
             let _ = work.send(Work { message, came: Instant::now() });
             return;
         }
-        JupyterMessageContent::KernelInfoRequest(_) => Some(kernel_info().into()),
-        JupyterMessageContent::IsCompleteRequest(request) => Some(is_complete(&request.code).into()),
-        JupyterMessageContent::HistoryRequest(request) => Some(history(request, &shared.history()).into()),
+        JupyterMessageContent::KernelInfoRequest(_) => Some(answers::kernel_info().into()),
+        JupyterMessageContent::IsCompleteRequest(request) => Some(answers::is_complete(&request.code).into()),
+        JupyterMessageContent::HistoryRequest(request) => Some(answers::history(request, &shared.history()).into()),
         JupyterMessageContent::CommInfoRequest(_) => {
             Some(CommInfoReply { status: ReplyStatus::Ok, comms: HashMap::new(), error: None }.into())
         }
@@ -286,449 +285,4 @@ fn take_shell(message: JupyterMessage, wire: &Wire, work: &Sender<Work>, shared:
         (_, None) => {}
     }
     wire.publish(Status::idle(), &message);
-}
-
-fn kernel_info() -> KernelInfoReply {
-    // `rustc 1.95.0 (…)`.
-    let rustc = rustc_version().ok().and_then(|text| text.split_whitespace().nth(1)).unwrap_or("unknown").to_owned();
-    KernelInfoReply {
-        status: ReplyStatus::Ok,
-        protocol_version: "5.3".to_owned(),
-        implementation: "quantlens".to_owned(),
-        implementation_version: env!("CARGO_PKG_VERSION").to_owned(),
-        banner: format!("quantlens {}, Rust {rustc}, evaluated by evcxr", env!("CARGO_PKG_VERSION")),
-        language_info: LanguageInfo {
-            name: "rust".to_owned(),
-            version: rustc,
-            mimetype: Some("text/rust".to_owned()),
-            file_extension: Some(".rs".to_owned()),
-            pygments_lexer: Some("rust".to_owned()),
-            codemirror_mode: Some(CodeMirrorMode::Simple("rust".to_owned())),
-            nbconvert_exporter: Some("script".to_owned()),
-        },
-        help_links: Vec::new(),
-        debugger: false,
-        error: None,
-    }
-}
-
-/// The cells of this kernel's life, which is session 0; their outputs are not kept. A search finds what holds the pattern's words in
-/// their order.
-fn history(request: &HistoryRequest, cells: &[(usize, String)]) -> HistoryReply {
-    let (found, with_output): (Vec<&(usize, String)>, bool) = match request {
-        HistoryRequest::Range { start, stop, output, .. } => {
-            let is_asked = |count: usize| {
-                let count = i32::try_from(count).unwrap_or(i32::MAX);
-                count >= *start && (*stop <= 0 || count < *stop)
-            };
-            (cells.iter().filter(|(count, _)| is_asked(*count)).collect(), *output)
-        }
-        HistoryRequest::Tail { n, output, .. } => (last(cells.iter().collect(), *n), *output),
-        HistoryRequest::Search { pattern, unique, output, n, .. } => {
-            let mut found: Vec<&(usize, String)> = cells.iter().filter(|(_, code)| holds(code, pattern)).collect();
-            if *unique {
-                let all = found.clone();
-                let mut index = 0;
-                found.retain(|(_, code)| {
-                    index += 1;
-                    !all[index..].iter().any(|(_, later)| later == code)
-                });
-            }
-            (last(found, *n), *output)
-        }
-    };
-    let entry = |(count, code): &(usize, String)| {
-        if with_output {
-            HistoryEntry::InputOutput(0, *count, (code.clone(), String::new()))
-        } else {
-            HistoryEntry::Input(0, *count, code.clone())
-        }
-    };
-    HistoryReply::new(found.into_iter().map(entry).collect())
-}
-
-fn last<T>(mut found: Vec<T>, n: i32) -> Vec<T> {
-    let n = usize::try_from(n).unwrap_or(0);
-    found.split_off(found.len().saturating_sub(n))
-}
-
-/// Whether the parts of a pattern between its `*` stand in the code one behind the other.
-fn holds(code: &str, pattern: &str) -> bool {
-    let mut rest = code;
-    pattern.split('*').all(|part| match rest.find(part) {
-        Some(at) => {
-            rest = &rest[at + part.len()..];
-            true
-        }
-        None => false,
-    })
-}
-
-/// Whether a console should run the code or give another line: brackets, strings and comments that are open wait for more.
-fn is_complete(code: &str) -> IsCompleteReply {
-    let mut open = Vec::new();
-    for token in tokenize(code, FrontmatterAllowed::No) {
-        let closes = match token.kind {
-            TokenKind::OpenParen | TokenKind::OpenBrace | TokenKind::OpenBracket => {
-                open.push(token.kind);
-                continue;
-            }
-            TokenKind::CloseParen => TokenKind::OpenParen,
-            TokenKind::CloseBrace => TokenKind::OpenBrace,
-            TokenKind::CloseBracket => TokenKind::OpenBracket,
-            TokenKind::BlockComment { terminated: false, .. } => return IsCompleteReply::incomplete(String::new()),
-            TokenKind::Literal {
-                kind: LiteralKind::Str { terminated: false } | LiteralKind::RawStr { n_hashes: None }, ..
-            } => {
-                return IsCompleteReply::incomplete(String::new());
-            }
-            _ => continue,
-        };
-        if open.pop() != Some(closes) {
-            return IsCompleteReply::invalid();
-        }
-    }
-    if open.is_empty() { IsCompleteReply::complete() } else { IsCompleteReply::incomplete("    ".repeat(open.len())) }
-}
-
-/// A request that needs the session.
-struct Work {
-    message: JupyterMessage,
-    came: Instant,
-}
-
-/// The thread that has the session.
-struct Worker {
-    wire: Wire,
-    works: Receiver<Work>,
-    answers: Receiver<String>,
-    shared: Arc<Shared>,
-    count: usize,
-}
-
-impl Worker {
-    fn run(mut self, slot: &Slot) {
-        let mut session = self.start(slot);
-        if let Err(error) = &session {
-            eprintln!("quantlens: {error:#}");
-        }
-        while let Ok(Work { message, came }) = self.works.recv() {
-            self.wire.publish(Status::busy(), &message);
-            match (&message.content, &mut session) {
-                (JupyterMessageContent::ExecuteRequest(request), _) if self.shared.is_stopped(came) => {
-                    self.refuse(request, &message);
-                }
-                (JupyterMessageContent::ExecuteRequest(request), session) => self.execute(request, &message, session),
-                (JupyterMessageContent::CompleteRequest(request), Ok(session)) => {
-                    let reply = complete(session, &request.code, request.cursor_pos);
-                    self.wire.reply(reply, &message);
-                }
-                (JupyterMessageContent::InspectRequest(request), Ok(session)) => {
-                    let reply = inspect(session, &request.code, request.cursor_pos);
-                    self.wire.reply(reply, &message);
-                }
-                (JupyterMessageContent::CompleteRequest(request), Err(_)) => {
-                    self.wire.reply(completion(Vec::new(), request.cursor_pos, request.cursor_pos), &message);
-                }
-                (JupyterMessageContent::InspectRequest(_), Err(_)) => self.wire.reply(documentation(None), &message),
-                _ => {}
-            }
-            self.wire.publish(Status::idle(), &message);
-        }
-    }
-
-    fn start(&self, slot: &Slot) -> Result<Session> {
-        slot.fill(warm::shower()?)?;
-        let mut session = Session::start(slot)?;
-        let _ = self.shared.interrupter.set(session.interrupter());
-        session.preload()?;
-        Ok(session)
-    }
-
-    fn execute(&mut self, request: &ExecuteRequest, message: &JupyterMessage, session: &mut Result<Session>) {
-        let is_counted = request.store_history && !request.silent && !request.code.trim().is_empty();
-        self.count += usize::from(is_counted);
-        let count = ExecutionCount::new(self.count);
-        if is_counted {
-            self.shared.history().push((self.count, request.code.clone()));
-        }
-        if !request.silent {
-            self.wire.publish(ExecuteInput { code: request.code.clone(), execution_count: count }, message);
-        }
-        let mut front = Live {
-            wire: &self.wire,
-            message,
-            answers: &self.answers,
-            shared: &self.shared,
-            count,
-            is_silent: request.silent,
-            may_ask: request.allow_stdin,
-            said: Said::default(),
-            progress: None,
-        };
-        let result = match session {
-            Err(error) => Err(CellError::of_kernel(&format!("{error:#}"))),
-            Ok(session) => {
-                self.shared.is_executing.store(true, Ordering::SeqCst);
-                let result = session.execute(&request.code, &mut front);
-                self.shared.is_executing.store(false, Ordering::SeqCst);
-                result.unwrap_or_else(|error| Err(CellError::of_kernel(&format!("{error:#}"))))
-            }
-        };
-        front.end_progress();
-        let reply = ExecuteReply { execution_count: count, user_expressions: Some(HashMap::new()), ..ExecuteReply::default() };
-        match result {
-            Ok(()) => self.wire.reply(reply, message),
-            Err(error) => {
-                let traceback = error.traceback();
-                let (ename, evalue) = (error.kind.name().to_owned(), error.message);
-                if !request.silent {
-                    let output = ErrorOutput { ename: ename.clone(), evalue: evalue.clone(), traceback: traceback.clone() };
-                    self.wire.publish(output, message);
-                }
-                if request.stop_on_error {
-                    // The cells that wait were sent in the belief that this one would run.
-                    self.shared.stop_waiting();
-                }
-                let error = Some(Box::new(ReplyError { ename, evalue, traceback }));
-                self.wire.reply(ExecuteReply { status: ReplyStatus::Error, error, ..reply }, message);
-            }
-        }
-    }
-
-    /// A cell behind one that failed or was interrupted.
-    fn refuse(&self, request: &ExecuteRequest, message: &JupyterMessage) {
-        if !request.silent {
-            self.wire
-                .publish(ExecuteInput { code: request.code.clone(), execution_count: ExecutionCount::new(self.count) }, message);
-        }
-        let reply = ExecuteReply {
-            status: ReplyStatus::Aborted,
-            execution_count: ExecutionCount::new(self.count),
-            user_expressions: Some(HashMap::new()),
-            ..ExecuteReply::default()
-        };
-        self.wire.reply(reply, message);
-    }
-}
-
-/// Shows a cell's events as they come.
-struct Live<'a> {
-    wire: &'a Wire,
-    message: &'a JupyterMessage,
-    answers: &'a Receiver<String>,
-    shared: &'a Shared,
-    count: ExecutionCount,
-    is_silent: bool,
-    may_ask: bool,
-    said: Said,
-    progress: Option<String>,
-}
-
-/// What a cell has shown so far, to show it again when a progress bar is taken away: Jupyter clears all of a cell or nothing.
-#[derive(Default)]
-struct Said {
-    contents: Vec<JupyterMessageContent>,
-    bytes: usize,
-}
-
-/// Beyond this a bar stays, empty, rather than that all is sent twice.
-const MOST_BYTES_SAID_AGAIN: usize = 16 << 20;
-
-impl Live<'_> {
-    fn say(&mut self, content: impl Into<JupyterMessageContent>, bytes: usize) {
-        if self.is_silent {
-            return;
-        }
-        let content = content.into();
-        self.said.bytes += bytes;
-        if self.said.bytes <= MOST_BYTES_SAID_AGAIN {
-            self.said.contents.push(content.clone());
-        }
-        self.wire.publish(content, self.message);
-    }
-
-    fn show_progress(&mut self, what: &str, done: usize, total: usize) {
-        if self.is_silent {
-            return;
-        }
-        let media = progress_media(what, done, total);
-        match &self.progress {
-            Some(display_id) => {
-                let transient = Transient { display_id: Some(display_id.clone()) };
-                self.wire.publish(UpdateDisplayData { data: media, metadata: Map::new(), transient }, self.message);
-            }
-            None => {
-                let display_id = uuid::Uuid::new_v4().to_string();
-                self.progress = Some(display_id.clone());
-                let transient = Some(Transient { display_id: Some(display_id) });
-                self.wire.publish(DisplayData { data: media, metadata: Map::new(), transient }, self.message);
-            }
-        }
-        if done >= total {
-            self.end_progress();
-        }
-    }
-
-    /// Takes the bar away, so that a saved notebook has nothing of it.
-    fn end_progress(&mut self) {
-        let Some(display_id) = self.progress.take() else { return };
-        if self.said.bytes > MOST_BYTES_SAID_AGAIN {
-            let data = jupyter_media(Media::from([("text/plain".to_owned(), String::new())]));
-            let transient = Transient { display_id: Some(display_id) };
-            self.wire.publish(UpdateDisplayData { data, metadata: Map::new(), transient }, self.message);
-            return;
-        }
-        // With something to follow the old stays until it comes, and nothing flickers.
-        self.wire.publish(ClearOutput { wait: !self.said.contents.is_empty() }, self.message);
-        for content in &self.said.contents {
-            self.wire.publish(content.clone(), self.message);
-        }
-    }
-}
-
-impl Front for Live<'_> {
-    fn show(&mut self, event: Event) {
-        match event {
-            Event::Printed(stream, text) => {
-                let bytes = text.len();
-                let content = match stream {
-                    Stream::Stdout => StreamContent::stdout(&text),
-                    Stream::Stderr => StreamContent::stderr(&text),
-                };
-                self.say(content, bytes);
-            }
-            Event::Display(media) => {
-                let bytes = size(&media);
-                self.say(DisplayData::new(jupyter_media(media)), bytes);
-            }
-            Event::Value(media) => {
-                let (bytes, execution_count) = (size(&media), self.count);
-                let result = ExecuteResult {
-                    execution_count,
-                    data: jupyter_media(media),
-                    metadata: Map::new(),
-                    transient: Some(Transient::default()),
-                };
-                self.say(result, bytes);
-            }
-            Event::Progress { what, done, total } => self.show_progress(&what, done, total),
-        }
-    }
-
-    fn ask(&mut self, prompt: &str, is_password: bool) -> Option<String> {
-        if !self.may_ask {
-            let text =
-                format!("the cell asks for input ({}), which this front end cannot give: it gets an empty line\n", prompt.trim());
-            self.show(Event::Printed(Stream::Stderr, text));
-            return None;
-        }
-        // An answer to an earlier question is none to this one.
-        while self.answers.try_recv().is_ok() {}
-        let request = InputRequest { prompt: prompt.to_owned(), password: is_password };
-        self.wire.stdin.send(JupyterMessage::new(request, Some(self.message))).ok()?;
-        loop {
-            if let Ok(answer) = self.answers.recv_timeout(Duration::from_millis(50)) {
-                return Some(answer);
-            }
-            if self.shared.interrupter.get().is_some_and(Interrupter::is_interrupted) {
-                return None;
-            }
-        }
-    }
-}
-
-fn size(media: &Media) -> usize {
-    media.values().map(String::len).sum()
-}
-
-/// As the protocol has them: JSON as what it says, everything else as text.
-fn jupyter_media(media: Media) -> JupyterMedia {
-    let object: Map<String, Value> = media
-        .into_iter()
-        .map(|(media_type, content)| match serde_json::from_str::<Value>(&content) {
-            Ok(value) if media_type.ends_with("json") => (media_type, value),
-            _ => (media_type, Value::String(content)),
-        })
-        .collect();
-    serde_json::from_value(Value::Object(object)).unwrap_or_default()
-}
-
-fn progress_media(what: &str, done: usize, total: usize) -> JupyterMedia {
-    const WIDTH: usize = 30;
-    let filled = (WIDTH * done).checked_div(total).unwrap_or(0).min(WIDTH);
-    let bar = format!("{}{}", "=".repeat(filled), " ".repeat(WIDTH - filled));
-    jupyter_media(Media::from([
-        ("text/plain".to_owned(), format!("{what} [{bar}] {done} of {total}")),
-        (
-            "text/html".to_owned(),
-            format!("<progress value=\"{done}\" max=\"{total}\"></progress> {} {done} of {total}", escape(what)),
-        ),
-    ]))
-}
-
-/// The byte at which this character starts; the code's end beyond it.
-fn byte_of(code: &str, character: usize) -> usize {
-    code.char_indices().nth(character).map_or(code.len(), |(byte, _)| byte)
-}
-
-fn character_of(code: &str, byte: usize) -> usize {
-    code.get(..byte).map_or_else(|| code.chars().count(), |before| before.chars().count())
-}
-
-fn complete(session: &mut Session, code: &str, cursor: usize) -> CompleteReply {
-    match session.complete(code, byte_of(code, cursor)) {
-        Ok(found) => {
-            let start = character_of(code, found.start_offset);
-            let end = character_of(code, found.end_offset);
-            // Names without the arguments that rust-analyzer would fill in, and without what only the kernel calls.
-            let name = |code: String| code.split('(').next().unwrap_or("").to_owned();
-            let mut texts: Vec<(String, &str)> =
-                found.completions.into_iter().map(|found| (name(found.code), found.kind)).collect();
-            texts.retain(|(text, _)| text != "evcxr_display");
-            texts.sort();
-            texts.dedup_by(|a, b| a.0 == b.0);
-            completion(texts, start, end)
-        }
-        Err(_) => completion(Vec::new(), cursor, cursor),
-    }
-}
-
-fn completion(texts: Vec<(String, &str)>, cursor_start: usize, cursor_end: usize) -> CompleteReply {
-    // JupyterLab shows the kinds beside the names.
-    let kinds: Vec<Value> = texts
-        .iter()
-        .map(|(text, kind)| json!({ "text": text, "type": kind, "start": cursor_start, "end": cursor_end }))
-        .collect();
-    let mut metadata = Map::new();
-    metadata.insert("_jupyter_types_experimental".to_owned(), Value::Array(kinds));
-    let matches = texts.into_iter().map(|(text, _)| text).collect();
-    CompleteReply { matches, cursor_start, cursor_end, metadata, status: ReplyStatus::Ok, error: None }
-}
-
-fn inspect(session: &mut Session, code: &str, cursor: usize) -> InspectReply {
-    // What stands around the cursor is meant, not only what is before it.
-    let is_word = |c: char| c.is_alphanumeric() || c == '_';
-    let byte = byte_of(code, cursor);
-    let end = byte + code[byte..].find(|c| !is_word(c)).unwrap_or(code.len() - byte);
-    documentation(session.inspect(code, end).ok().flatten())
-}
-
-fn documentation(found: Option<(String, String)>) -> InspectReply {
-    let is_found = found.is_some();
-    let media = found.map(|(text, html)| Media::from([("text/plain".to_owned(), text), ("text/html".to_owned(), html)]));
-    InspectReply {
-        found: is_found,
-        data: jupyter_media(media.unwrap_or_default()),
-        metadata: Map::new(),
-        status: ReplyStatus::Ok,
-        error: None,
-    }
-}
-
-impl CellError {
-    /// The kernel itself cannot run cells.
-    fn of_kernel(details: &str) -> Self {
-        Self { kind: CellErrorKind::Died, message: details.lines().next().unwrap_or("").to_owned(), details: details.to_owned() }
-    }
 }

@@ -4,6 +4,7 @@
 //! it, which run in a [`child`] process whose [`output`] it takes apart. Two fronts use it: [`run`] takes a [`notebook`] file through
 //! a session, and [`page`] makes a web page of it; [`kernel`] answers Jupyter, which finds it by what [`spec`] installs.
 
+pub mod cell_error;
 pub mod child;
 pub mod kernel;
 pub mod notebook;

@@ -8,8 +8,9 @@ use anyhow::{Context, Result, anyhow, bail};
 use base64::Engine as _;
 use serde_json::{Map, Value, json};
 
+use super::cell_error::CellError;
 use super::output::is_text;
-use super::session::{CellError, Event, Media, Stream};
+use super::session::{Event, Media, Stream};
 
 /// A notebook file: checked to be nbformat 4 in Rust, and kept as it is but for what a run changes.
 #[derive(Clone)]

@@ -9,9 +9,10 @@ use indicatif::ProgressBar;
 use serde_json::{Value, json};
 use similar::{ChangeTag, TextDiff};
 
+use super::cell_error::CellError;
 use super::notebook::{Notebook, Outputs, joined, replace_file, writable};
 use super::page;
-use super::session::{CellError, Event, Front, Session, Stream};
+use super::session::{Event, Front, Session, Stream};
 use super::slot::Slot;
 use super::warm::style;
 

@@ -12,13 +12,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
-use evcxr::{CommandContext, CompilationError, Completions, EvalCallbacks, EvalContext, EvalOutputs};
+use evcxr::{CommandContext, Completions, EvalCallbacks, EvalContext, EvalOutputs};
 
+use super::cell_error::{CellError, CellErrorKind};
 use super::child::{self, END_OF_CELL, INTERRUPT, Writers};
 use super::output::{FAILED, INPUT, PANICKED, Parser, Piece};
 use super::processes;
 use super::slot::Slot;
-use super::template::{prelude_dependency, workspace};
+use super::template::prelude_dependency;
 
 /// Where text was printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,43 +50,6 @@ pub trait Front {
 
     /// A line of input, without its newline; `None` where nobody can give one, or the cell was interrupted instead.
     fn ask(&mut self, prompt: &str, is_password: bool) -> Option<String>;
-}
-
-/// Why a cell did not run to its end.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CellError {
-    pub kind: CellErrorKind,
-    /// The first line of what went wrong, to show in one line.
-    pub message: String,
-    /// All there is to say, plain text without machine paths.
-    pub details: String,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CellErrorKind {
-    /// It does not compile, or a `:command` was refused.
-    Compile,
-    /// It panicked.
-    Panic,
-    /// A `?` met an error.
-    Failed,
-    /// Somebody stopped it.
-    Interrupted,
-    /// The process that runs the cells ended.
-    Died,
-}
-
-impl CellErrorKind {
-    /// Jupyter's `ename`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Compile => "CompileError",
-            Self::Panic => "Panic",
-            Self::Failed => "Error",
-            Self::Interrupted => "Interrupted",
-            Self::Died => "KernelDied",
-        }
-    }
 }
 
 enum Request {
@@ -248,7 +212,7 @@ impl Session {
                     Outcome::Failed => Some(CellError::new(CellErrorKind::Failed, &message)),
                 }
             }
-            Err(evcxr::Error::CompilationErrors(errors)) => Some(compile_error(&errors, code)),
+            Err(evcxr::Error::CompilationErrors(errors)) => Some(CellError::of_compiler(&errors, code)),
             Err(evcxr::Error::SubprocessTerminated(_)) if is_interrupted => {
                 let said = "the cell did not stop by itself, so its process was ended: the variables are lost";
                 Some(CellError::new(CellErrorKind::Died, said))
@@ -492,66 +456,7 @@ pub fn prepare_process(directory: &Path) -> Result<()> {
     Ok(())
 }
 
-impl CellError {
-    /// Line by line, as a notebook shows it: what kind of error it is, unless the compiler says it.
-    pub fn traceback(&self) -> Vec<String> {
-        let kind = match self.kind {
-            CellErrorKind::Compile => String::new(),
-            kind => format!("{}: ", kind.name()),
-        };
-        format!("{kind}{}", self.details).lines().map(str::to_owned).collect()
-    }
-
-    fn new(kind: CellErrorKind, details: &str) -> Self {
-        let details = without_paths(details.trim_end());
-        let message = details.lines().find(|line| !line.trim().is_empty()).unwrap_or("no message").trim().to_owned();
-        Self { kind, message, details }
-    }
-
-    /// The same end, brought about by somebody.
-    fn interrupted(self) -> Self {
-        let said = match self.kind {
-            CellErrorKind::Died => self.details,
-            CellErrorKind::Compile => "the cell was stopped while it compiled".to_owned(),
-            _ => "the cell was stopped; the variables are kept".to_owned(),
-        };
-        Self { kind: CellErrorKind::Interrupted, message: said.clone(), details: said }
-    }
-}
-
 /// What the prelude's hook for panics prints, without its start.
 fn panic_message(text: &str) -> &str {
     text.strip_prefix("panic: ").unwrap_or(text)
-}
-
-/// rustc's errors, each with the lines of the cell it is about.
-fn compile_error(errors: &[CompilationError], code: &str) -> CellError {
-    let lines: Vec<&str> = code.lines().collect();
-    let mut text = String::new();
-    for error in errors {
-        let code = error.code().map(|code| format!("[{code}]")).unwrap_or_default();
-        text += &format!("error{code}: {}\n", error.message().trim_start_matches("error: "));
-        for spanned in error.spanned_messages() {
-            let Some(span) = &spanned.span else { continue };
-            let number = span.start_line;
-            let Some(line) = lines.get(number.saturating_sub(1)) else { continue };
-            let width =
-                if span.start_line == span.end_line { span.end_column.saturating_sub(span.start_column).max(1) } else { 1 };
-            let indent = " ".repeat(span.start_column.saturating_sub(1));
-            let margin = " ".repeat(number.to_string().len());
-            text += &format!(" {number} | {line}\n {margin} | {indent}{} {}\n", "^".repeat(width), spanned.label);
-        }
-        if error.message().contains("--offline") {
-            text += "help: a run asks nothing of the network; put `:offline 0` above a `:dep` that must be fetched\n";
-        }
-        for help in error.help() {
-            text += &format!("help: {help}\n");
-        }
-    }
-    CellError::new(CellErrorKind::Compile, &text)
-}
-
-/// Text for a committed file: without the paths of this machine.
-fn without_paths(text: &str) -> String {
-    text.replace(&workspace().display().to_string(), "…")
 }
