@@ -24,7 +24,7 @@ pub enum CellErrorKind {
     Failed,
     /// Somebody stopped it.
     Interrupted,
-    /// The process that runs the cells ended.
+    /// The process that runs the cells ended, or never began.
     Died,
 }
 
@@ -36,7 +36,7 @@ impl CellErrorKind {
             Self::Panic => "Panic",
             Self::Failed => "Error",
             Self::Interrupted => "Interrupted",
-            Self::Died => "KernelDied",
+            Self::Died => "ProcessDied",
         }
     }
 }

@@ -5,6 +5,7 @@
 //! Of evcxr's talk the cells' output has a part: what its generated code prints. The session reads it there and says it again into a
 //! third pipe, from which a thread here passes it on to evcxr, in its turn.
 
+use std::convert::Infallible;
 use std::ffi::c_void;
 use std::io::{self, BufRead, BufReader, PipeReader, PipeWriter, Write};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -12,12 +13,15 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail};
 use libloading::Library;
 use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_getfd, fcntl_setfd};
 
-/// The numbers of the inherited pipes: the cells' output, their errors, and what is said to evcxr.
+use super::output::{PANICKED, control_mark};
+
+/// The numbers of the inherited pipes, which are the cells' output, their errors, and what is said to evcxr; then the session's secret.
 const PIPES_VARIABLE: &str = "QUANTLENS_CELL_PIPES";
 /// The prelude, loaded before any cell.
 const PRELUDE_VARIABLE: &str = "QUANTLENS_PRELUDE";
@@ -26,8 +30,12 @@ const SESSION_VARIABLE: &str = "QUANTLENS_SESSION";
 /// Set by evcxr for the process it starts.
 const RUNTIME_VARIABLE: &str = "EVCXR_IS_RUNTIME";
 
-/// What the third pipe says to this process rather than to evcxr.
+/// What the third pipe says to this process rather than to evcxr: stop the cell, or do not start it.
 pub const INTERRUPT: &str = "QUANTLENS_INTERRUPT";
+/// Another cell comes, which nobody has stopped.
+pub const RESUME: &str = "QUANTLENS_RESUME";
+/// With this process's number behind it: what follows is for this process. Lines before it were for one that is gone.
+pub const HELLO: &str = "QUANTLENS_HELLO";
 /// What evcxr waits for at the end of a cell (its `runtime.rs`).
 pub const END_OF_CELL: &str = "EVCXR_EXECUTION_COMPLETE";
 
@@ -46,15 +54,15 @@ pub struct Writers {
 }
 
 /// The command that evcxr shall start, and the pipes that lead to it.
-pub fn command(program: &Path, prelude: &Path) -> Result<(Command, Pipes)> {
+pub fn command(program: &Path, prelude: &Path, secret: &str) -> Result<(Command, Pipes)> {
     let (stdout, cells_stdout) = io::pipe()?;
     let (stderr, cells_stderr) = io::pipe()?;
     let (cells_feed, for_evcxr) = io::pipe()?;
     let writers = Writers { stdout: cells_stdout.try_clone()?, stderr: cells_stderr.try_clone()?, for_evcxr };
     let inherited = [OwnedFd::from(cells_stdout), OwnedFd::from(cells_stderr), OwnedFd::from(cells_feed)];
-    let numbers: Vec<String> = inherited.iter().map(|fd| fd.as_raw_fd().to_string()).collect();
+    let [stdout_number, stderr_number, feed_number] = inherited.each_ref().map(|fd| fd.as_raw_fd());
     let mut command = Command::new(program);
-    command.env(PIPES_VARIABLE, numbers.join(",")).env(PRELUDE_VARIABLE, prelude);
+    command.env(PIPES_VARIABLE, format!("{stdout_number},{stderr_number},{feed_number},{secret}")).env(PRELUDE_VARIABLE, prelude);
     // SAFETY: only system calls without memory allocation, as is required between fork and exec.
     unsafe {
         command.pre_exec(move || {
@@ -71,7 +79,7 @@ pub fn command(program: &Path, prelude: &Path) -> Result<(Command, Pipes)> {
 pub fn run_if_child() {
     let Ok(numbers) = std::env::var(PIPES_VARIABLE) else { return };
     let prelude = std::env::var_os(PRELUDE_VARIABLE).map(PathBuf::from);
-    // SAFETY: no other thread exists to read the environment. What a cell starts shall see none of this.
+    // SAFETY: no other thread exists to read the environment. What a cell starts shall see nothing of where we build.
     unsafe {
         for name in [PIPES_VARIABLE, PRELUDE_VARIABLE, "CARGO", "EVCXR_TMPDIR", "EVCXR_CONFIG_DIR"] {
             std::env::remove_var(name);
@@ -80,9 +88,13 @@ pub fn run_if_child() {
         // One message, no backtrace through code that is not theirs; evcxr asks for one.
         std::env::set_var("RUST_BACKTRACE", "0");
     }
-    let error = match connect(&numbers) {
+    let (numbers, secret) = numbers.rsplit_once(',').unwrap_or((&numbers, ""));
+    let error = match connect(numbers) {
         Ok(()) if std::env::var_os(RUNTIME_VARIABLE).is_none() => anyhow::anyhow!("{PIPES_VARIABLE} is set, but evcxr did not"),
-        Ok(()) => run_cells(prelude.as_deref()).err().unwrap_or_else(|| anyhow::anyhow!("no more cells")),
+        Ok(()) => match run_cells(prelude.as_deref(), secret) {
+            Ok(never) => match never {},
+            Err(error) => error,
+        },
         Err(error) => error,
     };
     eprintln!("the cells' process: {error:#}");
@@ -105,11 +117,19 @@ fn connect(numbers: &str) -> Result<()> {
     rustix::stdio::dup2_stdout(&stdout)?;
     rustix::stdio::dup2_stderr(&stderr)?;
     std::thread::spawn(move || {
+        let hello = format!("{HELLO} {}", std::process::id());
+        let mut is_for_us = false;
         for line in BufReader::new(PipeReader::from(feed)).lines() {
             let Ok(line) = line else { break };
-            if line == INTERRUPT {
+            is_for_us |= line == hello;
+            let is_interrupt = line == INTERRUPT;
+            if !is_for_us || line == hello {
+                continue;
+            }
+            if is_interrupt || line == RESUME {
+                IS_STOPPED.store(is_interrupt, Ordering::SeqCst);
                 if let Some(prelude) = PRELUDE.get() {
-                    prelude.interrupt();
+                    prelude.call(if is_interrupt { "quantlens_interrupt" } else { "quantlens_resume" });
                 }
             } else if evcxr.write_all(format!("{line}\n").as_bytes()).is_err() {
                 break;
@@ -121,6 +141,8 @@ fn connect(numbers: &str) -> Result<()> {
     Ok(())
 }
 
+/// Whether the cell that comes, or runs, is to stop.
+static IS_STOPPED: AtomicBool = AtomicBool::new(false);
 static PRELUDE: OnceLock<Prelude> = OnceLock::new();
 
 /// The prelude's library, kept loaded, and what the runtime calls in it.
@@ -140,40 +162,45 @@ impl Prelude {
             function();
         }
     }
-
-    fn interrupt(&self) {
-        self.call("quantlens_interrupt");
-    }
 }
 
-/// evcxr's own loop (its `runtime.rs`), which for each line `LOAD_AND_RUN library function` calls the function.
-fn run_cells(prelude: Option<&Path>) -> Result<()> {
+/// evcxr's own loop (its `runtime.rs`), which for each line `LOAD_AND_RUN library function` calls the function. It returns only an error.
+fn run_cells(prelude: Option<&Path>, secret: &str) -> Result<Infallible> {
     if let Some(path) = prelude {
         let prelude = Prelude::load(path).with_context(|| format!("could not load {}", path.display()))?;
         prelude.call("quantlens_prepare");
         let _ = PRELUDE.set(prelude);
     }
+    let say = |words: &str| -> Result<()> {
+        let mark = control_mark(secret, words);
+        // Past every buffer, in one piece.
+        io::PipeWriter::from(io::stdout().as_fd().try_clone_to_owned()?).write_all(mark.as_bytes())?;
+        Ok(())
+    };
+    say(&format!("hello {}", std::process::id()))?;
     let mut variables: *mut c_void = std::ptr::null_mut();
-    // Not `lines` of a lock that is held: a cell may read a line too.
     let mut line = String::new();
     while io::stdin().read_line(&mut line)? > 0 {
         let words: Vec<&str> = line.split_whitespace().collect();
         let ["LOAD_AND_RUN", library, function] = words[..] else { bail!("evcxr said {line:?}, which is no cell to run") };
-        if let Some(prelude) = PRELUDE.get() {
-            prelude.call("quantlens_resume");
-        }
-        // SAFETY: evcxr has compiled both from the cell, with this signature.
-        unsafe {
-            let library = Library::new(library)?;
-            let cell = library.get::<extern "C" fn(*mut c_void) -> *mut c_void>(function)?;
-            variables = cell(variables);
-            // Never unloaded: a thread or a destructor of the cell may run on.
-            std::mem::forget(library);
+        say("started")?;
+        if IS_STOPPED.load(Ordering::SeqCst) {
+            // For evcxr it is as if the cell had panicked at once: what it would have defined is not there.
+            println!("{PANICKED}");
+        } else {
+            // SAFETY: evcxr has compiled both from the cell, with this signature.
+            unsafe {
+                let library = Library::new(library)?;
+                let cell = library.get::<extern "C" fn(*mut c_void) -> *mut c_void>(function)?;
+                variables = cell(variables);
+                // Never unloaded: a thread or a destructor of the cell may run on.
+                std::mem::forget(library);
+            }
         }
         if let Some(prelude) = PRELUDE.get() {
             prelude.call("quantlens_flush");
         }
-        rustix::io::write(io::stdout().as_fd(), b"\x1ecomplete\n")?;
+        say("complete")?;
         line.clear();
     }
     // evcxr has closed its end.

@@ -11,7 +11,6 @@ mod worker;
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -29,6 +28,7 @@ use jupyter_zmq_client::{
 use serde_json::Map;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use super::processes;
 use super::session::Interrupter;
 use super::slot::Slot;
 use worker::{Work, Worker};
@@ -67,6 +67,16 @@ impl Wire {
         let _ = self.iopub.send(message);
     }
 
+    /// The end of a request that was answered beside the session. Front ends show the last state they hear of, so that what is busy
+    /// says so again.
+    fn publish_idle(&self, parent: &JupyterMessage, shared: &Shared) {
+        let current = shared.current();
+        self.publish(Status::idle(), parent);
+        if let Some(current) = &*current {
+            self.publish(Status::busy(), current);
+        }
+    }
+
     fn reply(&self, content: impl Into<JupyterMessageContent>, parent: &JupyterMessage) {
         let _ = self.shell.send(JupyterMessage::new(content, Some(parent)));
     }
@@ -78,20 +88,23 @@ struct Shared {
     interrupter: OnceLock<Interrupter>,
     /// Cells that came before this do not start.
     stopped_at: Mutex<Option<Instant>>,
-    is_executing: AtomicBool,
+    /// The request that the session is busy with.
+    current: Mutex<Option<JupyterMessage>>,
     /// The cells that were run, with their counts.
     history: Mutex<Vec<(usize, String)>>,
 }
 
 impl Shared {
     fn interrupt(&self) {
-        if self.is_executing.load(Ordering::SeqCst)
-            && let Some(interrupter) = self.interrupter.get()
-        {
+        // First what waits for the libraries, or behind the cell that runs.
+        self.stop_waiting();
+        if let Some(interrupter) = self.interrupter.get() {
             interrupter.interrupt();
         }
-        // Also what waits for the libraries, or behind the cell that runs.
-        self.stop_waiting();
+    }
+
+    fn current(&self) -> MutexGuard<'_, Option<JupyterMessage>> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn stop_waiting(&self) {
@@ -123,7 +136,7 @@ async fn serve_sockets(connection: &ConnectionInfo, slot: Slot) -> Result<()> {
     let (stdin_sender, stdin_receiver) = unbounded_channel();
     let wire = Wire { iopub: iopub_sender, shell: shell_sender, stdin: stdin_sender };
     let _ = wire.iopub.send(Status::starting().into());
-    let publisher = tokio::spawn(publish_all(iopub, iopub_receiver));
+    tokio::spawn(publish_all(iopub, iopub_receiver));
     tokio::spawn(send_all(shell_writer, shell_receiver));
     tokio::spawn(send_all(stdin_writer, stdin_receiver));
     let (answer, answers) = unbounded();
@@ -154,7 +167,7 @@ async fn serve_sockets(connection: &ConnectionInfo, slot: Slot) -> Result<()> {
                     if let Some(reply) = reply {
                         let _ = control.send(JupyterMessage::new(reply, Some(&message))).await;
                     }
-                    wire.publish(Status::idle(), &message);
+                    wire.publish_idle(&message, &shared);
                     if matches!(message.content, JupyterMessageContent::ShutdownRequest(_)) {
                         break;
                     }
@@ -181,13 +194,15 @@ async fn serve_sockets(connection: &ConnectionInfo, slot: Slot) -> Result<()> {
             },
         }
     }
-    if let Some(interrupter) = shared.interrupter.get() {
-        interrupter.kill();
+    match shared.interrupter.get() {
+        Some(interrupter) => interrupter.kill(),
+        // What builds the libraries.
+        None => processes::kill_descendants(&[]),
     }
     slot.give_back();
     // What was said last is on its way.
-    drop(wire);
-    let _ = tokio::time::timeout(Duration::from_millis(100), publisher).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    processes::kill_descendants(&[]);
     // Threads may still wait for a compiler or a cell that are no more.
     std::process::exit(0);
 }
@@ -284,5 +299,5 @@ fn take_shell(message: JupyterMessage, wire: &Wire, work: &Sender<Work>, shared:
         }
         (_, None) => {}
     }
-    wire.publish(Status::idle(), &message);
+    wire.publish_idle(&message, shared);
 }

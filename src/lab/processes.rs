@@ -11,7 +11,8 @@ pub fn kill_descendants(spared: &[u32]) {
     }
 }
 
-fn kill_tree(process: u32) {
+/// Ends a process and every one that descends from it.
+pub fn kill_tree(process: u32) {
     // Its children first: without it they would be somebody else's.
     let children = children(process);
     if let Some(pid) = i32::try_from(process).ok().and_then(Pid::from_raw) {

@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write as _};
 use std::path::Path;
 use std::process::Child;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -15,8 +14,8 @@ use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
 use evcxr::{CommandContext, Completions, EvalCallbacks, EvalContext, EvalOutputs};
 
 use super::cell_error::{CellError, CellErrorKind};
-use super::child::{self, END_OF_CELL, INTERRUPT, Writers};
-use super::output::{FAILED, INPUT, PANICKED, Parser, Piece};
+use super::child::{self, END_OF_CELL, HELLO, INTERRUPT, RESUME, Writers};
+use super::output::{FAILED, INPUT, PANICKED, Parser, Piece, control_mark};
 use super::processes;
 use super::slot::Slot;
 use super::template::prelude_dependency;
@@ -77,19 +76,37 @@ pub struct Session {
 }
 
 struct Shared {
-    process: Arc<Mutex<Child>>,
+    /// Known when evcxr has started it.
+    process: OnceLock<Arc<Mutex<Child>>>,
     writers: Mutex<Writers>,
-    /// The number of the cell that runs, 0 between cells.
-    running: AtomicU64,
-    cells: AtomicU64,
-    interrupted: AtomicBool,
+    secret: String,
+    state: Mutex<State>,
+}
+
+/// What may be stopped, and what was.
+#[derive(Default)]
+struct State {
+    cells: u64,
+    /// The number of the cell that is compiled or runs, 0 between cells.
+    running: u64,
+    /// Its function was called.
+    is_started: bool,
+    is_interrupted: bool,
 }
 
 impl Session {
     /// Starts evcxr in this slot, which must be filled. The process must have called [`prepare_process`] first.
     pub fn start(slot: &Slot) -> Result<Self> {
         let program = std::env::current_exe().context("this program's own file is not known")?;
-        let (command, pipes) = child::command(&program, &slot.prelude()?).context("could not make pipes")?;
+        let secret = uuid::Uuid::new_v4().simple().to_string();
+        let (command, pipes) = child::command(&program, &slot.prelude()?, &secret).context("could not make pipes")?;
+        let shared =
+            Arc::new(Shared { process: OnceLock::new(), writers: Mutex::new(pipes.writers), secret, state: Mutex::default() });
+        // Before evcxr starts: it may run a cell of its own to see which linker works. Few may wait, so that a cell that prints without
+        // end waits itself.
+        let (piece, pieces) = bounded(256);
+        read_pieces(pipes.stdout, Stream::Stdout, piece.clone(), Arc::clone(&shared));
+        read_pieces(pipes.stderr, Stream::Stderr, piece, Arc::clone(&shared));
         let (requests, taken_requests) = unbounded();
         let (reply, replies) = unbounded();
         let (answers, taken_answers) = unbounded::<String>();
@@ -130,16 +147,7 @@ impl Session {
             }
         });
         let process = start.recv().context("the session ended before it started")??;
-        let shared = Arc::new(Shared {
-            process,
-            writers: Mutex::new(pipes.writers),
-            running: AtomicU64::new(0),
-            cells: AtomicU64::new(0),
-            interrupted: AtomicBool::new(false),
-        });
-        let (piece, pieces) = unbounded();
-        read_pieces(pipes.stdout, Stream::Stdout, piece.clone(), Arc::clone(&shared));
-        read_pieces(pipes.stderr, Stream::Stderr, piece, Arc::clone(&shared));
+        let _ = shared.process.set(process);
         Ok(Self { requests: Some(requests), evcxr: Some(evcxr), replies, pieces, answers, shared, fences: 0 })
     }
 
@@ -160,11 +168,14 @@ impl Session {
 
     /// Runs a cell, handing over what it does as it does it.
     pub fn execute(&mut self, code: &str, front: &mut dyn Front) -> Result<Result<(), CellError>> {
-        let number = self.shared.cells.fetch_add(1, Ordering::SeqCst) + 1;
-        self.shared.interrupted.store(false, Ordering::SeqCst);
-        self.shared.running.store(number, Ordering::SeqCst);
+        {
+            let mut state = self.shared.state();
+            state.cells += 1;
+            *state = State { cells: state.cells, running: state.cells, ..State::default() };
+        }
+        self.shared.say_to_child(RESUME);
         let result = self.run(code, front);
-        self.shared.running.store(0, Ordering::SeqCst);
+        self.shared.state().running = 0;
         result
     }
 
@@ -194,9 +205,9 @@ impl Session {
                 Err(_) => break,
             }
         }
-        let is_interrupted = self.shared.interrupted.load(Ordering::SeqCst);
+        let is_interrupted = self.shared.state().is_interrupted;
         let is_end = reply.is_ok() && !matches!(cell.outcome, Outcome::Ran);
-        let message = if is_end { cell.last_message.take().unwrap_or_default() } else { String::new() };
+        let message = if is_end { cell.last_message.take() } else { None }.unwrap_or_default();
         cell.show_message(front);
         let error = match reply {
             Ok(outputs) => {
@@ -235,14 +246,12 @@ impl Session {
 
     fn take_piece(&mut self, stream: Stream, piece: Piece, cell: &mut Cell, front: &mut dyn Front) {
         match piece {
-            Piece::Text(text) => match &mut cell.last_message {
-                Some(message) if stream == Stream::Stderr => *message += &text,
-                _ => front.show(Event::Printed(stream, text)),
-            },
-            Piece::ErrorFollows => {
+            Piece::Text(text) => front.show(Event::Printed(stream, text)),
+            Piece::Error(message) => {
                 cell.show_message(front);
-                cell.last_message = Some(String::new());
+                cell.last_message = Some(message);
             }
+            Piece::Started => self.shared.state().is_started = true,
             Piece::Display(bundle) => front.show(Event::Display(bundle.into_iter().collect())),
             Piece::Value(bundle) => cell.value.extend(bundle),
             Piece::Progress { what, done, total } => front.show(Event::Progress { what, done, total }),
@@ -254,7 +263,7 @@ impl Session {
                 // A line is one line to the cell.
                 let _ = self.answers.send(answer.replace(['\r', '\n'], " "));
             }
-            Piece::ForEvcxr(_) | Piece::Complete | Piece::Fence(_) => {}
+            Piece::ForEvcxr(_) | Piece::Hello(_) | Piece::Complete | Piece::Fence(_) => {}
         }
     }
 
@@ -291,6 +300,8 @@ impl Drop for Session {
     /// Waits until the cells' process is gone, so that the slot is free for another.
     fn drop(&mut self) {
         self.requests = None;
+        // Nobody reads on, so nobody shall wait to be read.
+        self.pieces = bounded(0).1;
         if let Some(evcxr) = self.evcxr.take() {
             let _ = evcxr.join();
         }
@@ -306,25 +317,35 @@ impl Interrupter {
     /// Stops the cell that runs, if one does. Work of the library's stops between two steps and the variables stay; a cell that has
     /// not ended [`GRACE`] later loses its process. One that is still being compiled is not run.
     pub fn interrupt(&self) {
-        let running = self.0.running.load(Ordering::SeqCst);
-        if running == 0 {
-            return;
-        }
-        self.0.interrupted.store(true, Ordering::SeqCst);
+        let running = {
+            let mut state = self.0.state();
+            if state.running == 0 {
+                return;
+            }
+            state.is_interrupted = true;
+            state.running
+        };
         self.0.say_to_child(INTERRUPT);
         processes::kill_descendants(&[self.0.process_id()]);
         let shared = Arc::clone(&self.0);
         std::thread::spawn(move || {
-            std::thread::sleep(GRACE);
-            if shared.running.load(Ordering::SeqCst) == running {
-                shared.kill();
+            loop {
+                std::thread::sleep(GRACE);
+                // Held while the process is ended, so that no other cell begins meanwhile.
+                let state = shared.state();
+                if state.running != running {
+                    return;
+                }
+                if state.is_started {
+                    return shared.kill();
+                }
             }
         });
     }
 
     /// Whether the cell that runs was interrupted.
     pub fn is_interrupted(&self) -> bool {
-        self.0.interrupted.load(Ordering::SeqCst)
+        self.0.state().is_interrupted
     }
 
     /// Ends the cells' process and whatever compiles.
@@ -341,7 +362,7 @@ const LAST_FENCE: u64 = u64::MAX;
 const FENCE_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Shared {
-    fn writers(&self) -> std::sync::MutexGuard<'_, Writers> {
+    fn writers(&self) -> MutexGuard<'_, Writers> {
         self.writers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -350,29 +371,32 @@ impl Shared {
         let _ = self.writers().for_evcxr.write_all(format!("{line}\n").as_bytes());
     }
 
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn write_fences(&self, number: u64) {
-        let mark = format!("\x1efence {number}\n");
+        let mark = control_mark(&self.secret, &format!("fence {number}"));
         let mut writers = self.writers();
         let _ = writers.stdout.write_all(mark.as_bytes());
         let _ = writers.stderr.write_all(mark.as_bytes());
     }
 
+    /// 0 before there is one.
     fn process_id(&self) -> u32 {
-        self.process.lock().unwrap_or_else(PoisonError::into_inner).id()
+        self.process.get().map_or(0, |process| process.lock().unwrap_or_else(PoisonError::into_inner).id())
     }
 
+    /// With all that the cell has started.
     fn kill(&self) {
-        let _ = self.process.lock().unwrap_or_else(PoisonError::into_inner).kill();
+        processes::kill_tree(self.process_id());
     }
 }
 
 /// Takes a stream apart on a thread of its own, and says evcxr's part of it to evcxr.
 fn read_pieces(mut pipe: std::io::PipeReader, stream: Stream, pieces: Sender<(Stream, Piece)>, shared: Arc<Shared>) {
     std::thread::spawn(move || {
-        let mut parser = match stream {
-            Stream::Stdout => Parser::default(),
-            Stream::Stderr => Parser::of_errors(),
-        };
+        let mut parser = Parser::new(stream, &shared.secret);
         let mut bytes = vec![0; 1 << 16];
         let mut is_last = false;
         while !is_last && let Ok(count @ 1..) = pipe.read(&mut bytes) {
@@ -381,6 +405,7 @@ fn read_pieces(mut pipe: std::io::PipeReader, stream: Stream, pieces: Sender<(St
                 let line = match &piece {
                     Piece::ForEvcxr(line) => Some(line.clone()),
                     Piece::Complete => Some(END_OF_CELL.to_owned()),
+                    Piece::Hello(process) => Some(format!("{HELLO} {process}")),
                     _ => None,
                 };
                 // First the session, which must know what evcxr asks before evcxr asks.
@@ -405,7 +430,7 @@ fn surviving<R>(work: impl FnOnce() -> R) -> Result<R, String> {
 /// What is known of the cell that runs.
 #[derive(Default)]
 struct Cell {
-    /// The last that was marked on stderr as what may be the cell's end, and all behind it: held back until it is known to be or not.
+    /// The last message of what may be the cell's end: held back until it is known to be or not.
     last_message: Option<String>,
     value: Media,
     outcome: Outcome,
@@ -414,8 +439,8 @@ struct Cell {
 impl Cell {
     /// It was not the end: somebody caught it.
     fn show_message(&mut self, front: &mut dyn Front) {
-        if let Some(message) = self.last_message.take().filter(|message| !message.is_empty()) {
-            front.show(Event::Printed(Stream::Stderr, message));
+        if let Some(message) = self.last_message.take() {
+            front.show(Event::Printed(Stream::Stderr, message + "\n"));
         }
     }
 }
@@ -440,7 +465,7 @@ impl Front for Nobody {
 
 /// Sets what evcxr reads from the environment. Call it before there are threads.
 pub fn prepare_process(directory: &Path) -> Result<()> {
-    let usable = directory.to_str().filter(|path| !path.contains(' '));
+    let usable = directory.to_str().filter(|path| !path.contains(char::is_whitespace));
     let Some(directory) = usable else {
         bail!("evcxr cannot build in {}: a path with spaces or not in UTF-8; clone to another place", directory.display());
     };
@@ -449,9 +474,13 @@ pub fn prepare_process(directory: &Path) -> Result<()> {
         // The user's own start-up file is for their own kernel.
         ("EVCXR_CONFIG_DIR", format!("{directory}/no-config")),
     ];
-    for (name, value) in settings {
-        // SAFETY: the caller is the start of `main`; no other thread exists to read the environment.
-        unsafe { std::env::set_var(name, value) };
+    // SAFETY: the caller is the start of `main`; no other thread exists to read the environment.
+    unsafe {
+        for (name, value) in settings {
+            std::env::set_var(name, value);
+        }
+        // Set where a cell has started this program; evcxr would take it for its own child.
+        std::env::remove_var("EVCXR_IS_RUNTIME");
     }
     Ok(())
 }

@@ -87,10 +87,14 @@ impl Slot {
             remove_directory(&self.directory)?;
             clone_directory(&template.directory, &self.directory)
                 .with_context(|| format!("could not clone the template to {}", self.directory.display()))?;
+            // Last, so that a clone that was stopped in the middle has none.
+            fs::write(self.directory.join("stamp"), &template.stamp).context("could not write the slot's stamp")?;
         }
         // It is whole again when the session has ended in order.
         fs::rename(self.directory.join("stamp"), self.directory.join("stamp-in-use"))?;
-        remove_spare_slots(&template.stamp)
+        // One that cannot be removed is no reason not to start.
+        let _ = remove_spare_slots(&template.stamp);
+        Ok(())
     }
 
     /// Says that the session has ended in order, so that the next one need not clone. A session that added libraries leaves a directory
@@ -193,6 +197,9 @@ fn clone_directory(from: &Path, to: &Path) -> Result<()> {
         let entry = entry?;
         let (source, target) = (entry.path(), to.join(entry.file_name()));
         let file_type = entry.file_type()?;
+        if entry.file_name() == "stamp" {
+            continue;
+        }
         if file_type.is_dir() {
             // Only a rebuild would use what rustc remembers between builds.
             if entry.file_name() != "incremental" {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use jupyter_protocol::JupyterKernelspec;
-use jupyter_zmq_client::{data_dirs, user_data_dir};
+use jupyter_zmq_client::{system_data_dirs, user_data_dir};
 
 use super::template;
 
@@ -75,7 +75,9 @@ pub fn uninstall(place: &Place, name: &str) -> Result<PathBuf> {
 /// Every kernelspec of ours that Jupyter would find without a prefix.
 pub fn installed() -> Result<Vec<PathBuf>> {
     let mut directories = vec![Place::User.kernels()?];
-    directories.extend(data_dirs().into_iter().map(|data| data.join("kernels")));
+    let path = std::env::var_os("JUPYTER_PATH").unwrap_or_default();
+    let of_all = std::env::split_paths(&path).filter(|data| !data.as_os_str().is_empty()).chain(system_data_dirs());
+    directories.extend(of_all.map(|data| data.join("kernels")));
     let mut found = Vec::new();
     for directory in directories {
         let entries = fs::read_dir(directory).into_iter().flatten().flatten();
@@ -88,8 +90,8 @@ pub fn installed() -> Result<Vec<PathBuf>> {
 
 fn check_name(name: &str) -> Result<()> {
     let is_allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    if name.is_empty() || !name.chars().all(is_allowed) {
-        bail!("`{name}` is no kernel's name: it may have letters a to z, digits, `-`, `_` and `.`");
+    if name.is_empty() || name.starts_with('.') || !name.chars().all(is_allowed) {
+        bail!("`{name}` is no kernel's name: it may have letters a to z, digits, `-`, `_` and, not at its start, `.`");
     }
     if name.eq_ignore_ascii_case("rust") {
         bail!("`rust` is the name of evcxr's own kernel: choose another with --name");

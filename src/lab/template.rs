@@ -114,7 +114,7 @@ fn sources_stamp() -> Result<String> {
     }
     rustc_version()?.hash(&mut hasher);
     rust_flags().hash(&mut hasher);
-    CARGO_CONFIG.hash(&mut hasher);
+    (CARGO_CONFIG, CTX_MANIFEST).hash(&mut hasher);
     Ok(format!("{:016x}", hasher.finish()))
 }
 

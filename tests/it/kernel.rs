@@ -72,7 +72,7 @@ fn other_kernels_are_never_touched() {
         assert_eq!(std::fs::read_to_string(directory.join("kernel.json")).unwrap(), spec);
         assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 1);
     }
-    for name in ["", "a b", "../up", "ä", "Rust"] {
+    for name in ["", "a b", "../up", "..", ".", ".a", "ä", "Rust"] {
         assert!(!kernel(&["install", "--name", name], data.path()).status.success(), "{name:?}");
     }
     assert_eq!(std::fs::read_dir(data.path().join("kernels")).unwrap().count(), 2);

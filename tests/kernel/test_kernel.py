@@ -221,9 +221,18 @@ class Errors(WithKernel):
         self.assertEqual(self.kernel.ok("kept.len()")[-1][1]["data"]["text/plain"], "3")
         self.assert_error("lost", "CompileError", "error[E0425]: cannot find value `lost` in this scope")
 
-    def test_a_panic_in_a_library_says_where(self):
-        reply, _ = self.kernel.run('let mut cells = std::cell::RefCell::new(1);\nlet name: &str = "é";\n&name[1..]')
+    def test_a_panics_message_is_the_tracebacks_first_line(self):
+        reply, _ = self.kernel.run('let name: &str = "é";\n&name[1..]')
         self.assertRegex(reply["traceback"][0], r"^Panic: .*char boundary.*")
+
+    def test_a_display_that_panics_in_the_middle_is_a_panic(self):
+        self.kernel.ok(
+            "struct Bad;\nimpl Bad { fn evcxr_display(&self) {\n"
+            'println!("EVCXR_BEGIN_CONTENT text/html\\nhalf");\nlet none: Vec<i32> = Vec::new();\n'
+            'println!("{}", none[3]);\nprintln!("EVCXR_END_CONTENT"); } }'
+        )
+        self.assert_error("Bad", "Panic", "index out of bounds: the len is 0 but the index is 3")
+        self.assertEqual(self.kernel.ok("5")[-1][1]["data"]["text/plain"], "5")
 
     def test_a_failing_question_mark_is_the_errors_own_words(self):
         outputs = self.assert_error(
@@ -249,9 +258,16 @@ class Errors(WithKernel):
 
     def test_the_end_of_the_process_is_said_and_the_next_cell_runs(self):
         reply, outputs = self.kernel.run('print!("last words"); std::io::Write::flush(&mut std::io::stdout())?; std::process::abort()')
-        self.assertEqual(reply["ename"], "KernelDied")
+        self.assertEqual(reply["ename"], "ProcessDied")
         self.assertEqual(text_of(outputs), "last words")
         self.assertEqual(self.kernel.ok('Tensor::from_vec("x", vec![1.0])?.len()')[-1][1]["data"]["text/plain"], "1")
+
+    def test_every_cell_has_its_own_outputs_after_a_process_died_at_any_moment(self):
+        for _ in range(3):
+            self.kernel.run("std::thread::spawn(|| std::process::abort());")
+            self.kernel.run("0")
+            for number in range(1, 4):
+                self.assertEqual(self.kernel.ok(f"{number} * 11")[-1][1]["data"]["text/plain"], str(number * 11))
 
     def test_cells_behind_one_that_fails_are_not_run(self):
         first = self.kernel.send('std::thread::sleep(std::time::Duration::from_millis(500)); panic!("stop")')
@@ -304,6 +320,12 @@ class Progress(WithKernel):
         cleared = kinds.index("clear_output")
         self.assertEqual(text_of(outputs[cleared:]), "before\nafter\n")
 
+    def test_work_inside_of_other_work_is_the_outers(self):
+        code = 'for scheme in track("outer", vec![Scheme::asymmetric(8); 30]) {\nreport(&[Tensor::from_vec("x", vec![1.0, 2.0])?], &[scheme, scheme])?;\nstd::thread::sleep(std::time::Duration::from_millis(40));\n}'
+        bars = [c["data"]["text/plain"] for kind, c in self.kernel.ok(code) if kind in ("display_data", "update_display_data")]
+        self.assertGreater(len(bars), 2)
+        self.assertTrue(all(bar.startswith("outer") for bar in bars), bars)
+
     def test_a_saved_notebook_has_nothing_of_it(self):
         notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(s) for s in (FIRST_CELL, 'println!("before");\n' + self.LONG + "6 * 7")])
         NotebookClient(notebook, kernel_name="quantlens", resources={"metadata": {"path": str(NOTEBOOKS)}}, timeout=PATIENCE).execute()
@@ -355,8 +377,33 @@ class Interrupts(WithKernel):
             self.assertEqual(text_of(outputs), "")
         self.assertEqual([self.kernel.reply(first)["ename"], self.kernel.reply(second)["status"]], ["Interrupted", "aborted"])
 
+    def test_a_cell_that_is_still_compiled_is_not_run(self):
+        self.kernel.ok("let kept = 6;")
+        marker = pathlib.Path(tempfile.gettempdir()) / f"quantlens-compiled-{os.getpid()}"
+        for delay in (0.0, 0.02, 0.05, 0.1, 0.15):
+            message_id = self.kernel.send(f'std::fs::write({json.dumps(str(marker))}, "{delay}")?;\nstd::thread::sleep(std::time::Duration::from_secs(5));')
+            messages = self.kernel.messages(message_id)
+            next(m for m in messages if m["msg_type"] == "execute_input")
+            time.sleep(delay)
+            self.kernel.manager.interrupt_kernel()
+            list(messages)
+            self.assertEqual(self.kernel.reply(message_id)["ename"], "Interrupted")
+            self.assertFalse(marker.exists(), delay)
+            self.assertEqual(self.kernel.ok("kept")[-1][1]["data"]["text/plain"], "6")
+
+    def test_a_cell_that_is_ended_while_it_shows(self):
+        self.interrupt_after('let big = df!["a" => vec!["x".repeat(100_000); 20]]?;\nloop { show(&big); }', 3)
+        self.assertEqual(self.kernel.ok("7")[-1][1]["data"]["text/plain"], "7")
+
+    def test_what_a_cell_started_ends_with_it(self):
+        self.interrupt_after('std::process::Command::new("sleep").arg("600").status()?;', 3)
+        names = [p.name() for p in self.kernel.process.children(recursive=True)]
+        self.assertNotIn("sleep", names)
+
     def test_an_interrupt_between_cells_does_nothing(self):
         self.kernel.manager.interrupt_kernel()
+        # It goes by another socket than the cell.
+        time.sleep(0.5)
         self.kernel.ok("1")
 
 
@@ -462,21 +509,34 @@ class Life(unittest.TestCase):
             kernel.ok("2")
 
 
+    def test_a_library_of_ones_own_is_built_again_when_it_is_edited(self):
+        with Kernel() as kernel, tempfile.TemporaryDirectory() as directory:
+            package = pathlib.Path(directory) / "own"
+            (package / "src").mkdir(parents=True)
+            (package / "Cargo.toml").write_text('[package]\nname = "own"\nversion = "1.0.0"\nedition = "2021"\n[workspace]\n')
+            (package / "src" / "lib.rs").write_text("pub fn answer() -> u32 { 1 }")
+            kernel.ok(f':dep own = {{ path = "{package}" }}')
+            self.assertEqual(kernel.ok("own::answer()")[-1][1]["data"]["text/plain"], "1")
+            time.sleep(1.1)
+            (package / "src" / "lib.rs").write_text("pub fn answer() -> u32 { 2 }")
+            self.assertEqual(kernel.ok("own::answer()")[-1][1]["data"]["text/plain"], "2")
+
+
 class Wire(WithKernel):
     def test_only_signed_messages_are_obeyed(self):
-        session = self.kernel.client.session
-        stranger = Session(key=b"another key")
-        stranger.session = session.session
-        self.kernel.client.shell_channel.socket  # The same socket, so that only the signature differs.
         marker = pathlib.Path(tempfile.gettempdir()) / f"quantlens-unsigned-{os.getpid()}"
         code = f'std::fs::write({json.dumps(str(marker))}, "obeyed")?;'
+        content = {"code": code, "silent": False, "store_history": True, "user_expressions": {}, "allow_stdin": False, "stop_on_error": True}
         for key in (b"another key", b""):
             stranger = Session(key=key)
-            content = {"code": code, "silent": False, "store_history": True, "user_expressions": {}, "allow_stdin": False, "stop_on_error": True}
             stranger.send(self.kernel.client.shell_channel.socket, "execute_request", content)
         stranger.send(self.kernel.client.control_channel.socket, "shutdown_request", {"restart": False})
         self.kernel.ok("1")
         self.assertFalse(marker.exists())
+        # The same message, signed.
+        Session(key=self.kernel.client.session.key).send(self.kernel.client.shell_channel.socket, "execute_request", content)
+        self.assertTrue(until(marker.exists))
+        marker.unlink()
 
     def test_sockets_listen_where_the_connection_file_says_and_nowhere_else(self):
         connection = json.loads(pathlib.Path(self.kernel.manager.connection_file).read_text())

@@ -13,7 +13,6 @@ mod session;
 use std::any::Any;
 use std::fmt::Debug;
 
-pub use evcxr_input::{get_password, get_string};
 pub use plotters;
 pub use polars;
 pub use quantlens;
@@ -49,6 +48,22 @@ pub fn show<T: Debug + Any>(value: &T) {
 /// Not generic, so that a cell has none of it to compile.
 fn representations(value: &dyn Any, debug: &dyn Debug) -> Vec<Content> {
     contents(value).unwrap_or_else(|| vec![Content::Text("text/plain", format!("{debug:?}"))])
+}
+
+/// Asks the user for a line.
+///
+/// # Panics
+/// With `interrupted`, when the cell was interrupted instead of answered.
+pub fn get_string(prompt: &str) -> String {
+    session::unless_interrupted(evcxr_input::get_string(prompt))
+}
+
+/// Asks the user for a line that is not shown.
+///
+/// # Panics
+/// As [`get_string`].
+pub fn get_password(prompt: &str) -> String {
+    session::unless_interrupted(evcxr_input::get_password(prompt))
 }
 
 /// Goes through items while a bar shows how far it is.

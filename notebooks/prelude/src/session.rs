@@ -14,9 +14,6 @@ use quantlens::progress::{self, Progress};
 /// Set by our own session for the process that runs the cells.
 const SESSION_VARIABLE: &str = "QUANTLENS_SESSION";
 
-/// On stderr, before the message of what may be the cell's end.
-const ERROR_FOLLOWS: &str = "\x1eerror\n";
-
 fn is_our_session() -> bool {
     static OURS: OnceLock<bool> = OnceLock::new();
     *OURS.get_or_init(|| std::env::var_os(SESSION_VARIABLE).is_some())
@@ -74,15 +71,17 @@ pub(crate) fn prepare() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         std::panic::set_hook(Box::new(|panic| {
-            if is_our_session() {
-                eprint!("{ERROR_FOLLOWS}");
-            }
             let message = panic.payload_as_str().unwrap_or("panic");
-            match panic.location() {
+            let text = match panic.location() {
                 // A cell: the file is one that the user never wrote, so its line says nothing.
-                Some(place) if place.file() == "src/lib.rs" => eprintln!("panic: {message}"),
-                Some(place) => eprintln!("panic: {message} ({}:{})", file_name(place.file()), place.line()),
-                None => eprintln!("panic: {message}"),
+                Some(place) if place.file() == "src/lib.rs" => format!("panic: {message}"),
+                Some(place) => format!("panic: {message} ({}:{})", file_name(place.file()), place.line()),
+                None => format!("panic: {message}"),
+            };
+            if is_our_session() {
+                eprintln!("\x1eerror {}\n{text}", text.len());
+            } else {
+                eprintln!("{text}");
             }
         }));
         progress::set_hook(Some(tell));
@@ -107,10 +106,11 @@ extern "C" fn quantlens_prepare() {
     prepare();
 }
 
-/// Called by our own runtime before a cell: an interrupt is of the cell that it met.
+/// Called by our own runtime before a cell: an interrupt is of the cell that it met, and so is a bar.
 #[unsafe(no_mangle)]
 extern "C" fn quantlens_resume() {
     progress::resume();
+    *SHOWN.lock().unwrap_or_else(PoisonError::into_inner) = None;
 }
 
 /// Called by our own runtime, on a thread of its own, when the cell is to be interrupted.
@@ -123,6 +123,14 @@ extern "C" fn quantlens_interrupt() {
 #[unsafe(no_mangle)]
 extern "C" fn quantlens_flush() {
     let _ = std::io::stdout().flush();
+}
+
+/// An answer, unless it is none.
+pub(crate) fn unless_interrupted(answer: String) -> String {
+    if progress::is_interrupted() {
+        panic!("interrupted");
+    }
+    answer
 }
 
 /// As [`quantlens::progress`] does for a report.
@@ -138,39 +146,56 @@ const SHOWN_AFTER: Duration = Duration::from_millis(400);
 /// A bar that is drawn more often is not seen more often.
 const REDRAWN_EVERY: Duration = Duration::from_millis(100);
 
+/// The work that a bar is shown for, or would be.
 struct Shown {
+    what: String,
+    total: usize,
     start: Instant,
     last: Option<Instant>,
     tenths: usize,
 }
 
+static SHOWN: Mutex<Option<Shown>> = Mutex::new(None);
+
 fn tell(progress: Progress) {
-    static SHOWN: Mutex<Option<Shown>> = Mutex::new(None);
     let mut state = SHOWN.lock().unwrap_or_else(PoisonError::into_inner);
     let now = Instant::now();
-    if progress.done == 0 {
-        *state = Some(Shown { start: now, last: None, tenths: 0 });
+    // One bar: work inside of other work, such as a report in a tracked loop, is the outer's.
+    let shown = state.get_or_insert_with(|| Shown {
+        what: progress.what.to_owned(),
+        total: progress.total,
+        start: now,
+        last: None,
+        tenths: 0,
+    });
+    if shown.what != progress.what || shown.total != progress.total {
         return;
     }
-    let Some(shown) = state.as_mut() else { return };
     let is_end = progress.done >= progress.total;
     let is_due = match shown.last {
         None => !is_end && now - shown.start >= SHOWN_AFTER,
         Some(last) => is_end || now - last >= REDRAWN_EVERY,
     };
-    if !is_due {
-        return;
+    if is_due {
+        shown.last = Some(now);
+        shown.tenths = draw(progress, shown.tenths);
     }
-    shown.last = Some(now);
+    if is_end {
+        *state = None;
+    }
+}
+
+/// How far it is in tenths, when that is shown.
+fn draw(progress: Progress, shown_tenths: usize) -> usize {
     let Progress { what, done, total } = progress;
     if is_our_session() {
         write(format!("\x1eprogress {done} {total} {}\n{what}\n", what.len()).as_bytes());
-        return;
+        return shown_tenths;
     }
     // evcxr's own kernel cannot draw over a line: at most ten of them.
     let tenths = done * 10 / total.max(1);
-    if tenths > shown.tenths {
-        shown.tenths = tenths;
+    if tenths > shown_tenths {
         println!("{what}: {done} of {total}");
     }
+    tenths.max(shown_tenths)
 }

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use anyhow::Result;
@@ -43,10 +42,11 @@ impl Worker {
             eprintln!("quantlens: {error:#}");
         }
         while let Ok(Work { message, came }) = self.works.recv() {
+            *self.shared.current() = Some(message.clone());
             self.wire.publish(Status::busy(), &message);
             match (&message.content, &mut session) {
-                (JupyterMessageContent::ExecuteRequest(request), _) if self.shared.is_stopped(came) => {
-                    self.refuse(request, &message);
+                (JupyterMessageContent::ExecuteRequest(_), _) if self.shared.is_stopped(came) => {
+                    self.refuse(&message);
                 }
                 (JupyterMessageContent::ExecuteRequest(request), session) => self.execute(request, &message, session),
                 (JupyterMessageContent::CompleteRequest(request), Ok(session)) => {
@@ -63,6 +63,8 @@ impl Worker {
                 (JupyterMessageContent::InspectRequest(_), Err(_)) => self.wire.reply(answers::documentation(None), &message),
                 _ => {}
             }
+            let mut current = self.shared.current();
+            *current = None;
             self.wire.publish(Status::idle(), &message);
         }
     }
@@ -99,9 +101,7 @@ impl Worker {
         let result = match session {
             Err(error) => Err(CellError::of_kernel(&format!("{error:#}"))),
             Ok(session) => {
-                self.shared.is_executing.store(true, Ordering::SeqCst);
                 let result = session.execute(&request.code, &mut front);
-                self.shared.is_executing.store(false, Ordering::SeqCst);
                 result.unwrap_or_else(|error| Err(CellError::of_kernel(&format!("{error:#}"))))
             }
         };
@@ -116,7 +116,7 @@ impl Worker {
                     let output = ErrorOutput { ename: ename.clone(), evalue: evalue.clone(), traceback: traceback.clone() };
                     self.wire.publish(output, message);
                 }
-                if request.stop_on_error {
+                if request.stop_on_error && !request.silent {
                     // The cells that wait were sent in the belief that this one would run.
                     self.shared.stop_waiting();
                 }
@@ -127,11 +127,7 @@ impl Worker {
     }
 
     /// A cell behind one that failed or was interrupted.
-    fn refuse(&self, request: &ExecuteRequest, message: &JupyterMessage) {
-        if !request.silent {
-            self.wire
-                .publish(ExecuteInput { code: request.code.clone(), execution_count: ExecutionCount::new(self.count) }, message);
-        }
+    fn refuse(&self, message: &JupyterMessage) {
         let reply = ExecuteReply {
             status: ReplyStatus::Aborted,
             execution_count: ExecutionCount::new(self.count),

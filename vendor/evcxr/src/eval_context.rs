@@ -240,13 +240,18 @@ impl Config {
         command
     }
 
-    /// quantlens: whether cargo calls rustc itself and with nothing around it.
-    pub(crate) fn is_plain(&self) -> bool {
-        self.linker != "mold"
+    /// quantlens: all but the manifest that decides how cargo calls rustc. None if it does not call it
+    /// itself, with nothing around it.
+    pub(crate) fn rustc_key(&self) -> Option<String> {
+        let is_plain = self.linker != "mold"
             && self.allow_static_linking
             && self.cache_bytes == 0
             && self.sccache.is_none()
-            && !self.time_passes
+            && !self.time_passes;
+        let mut envs: Vec<_> = self.build_envs.iter().collect();
+        envs.sort();
+        let backend = &self.codegen_backend;
+        is_plain.then(|| format!("{:?} {} {backend:?} {envs:?}", self.rustc_path, self.linker))
     }
 
     pub(crate) fn crate_dir(&self) -> &Path {
@@ -1063,12 +1068,30 @@ fn non_persistable_type_error(variable_name: &str, actual_type: &str) -> Result<
     );
 }
 
-/// Everything in `code` that could be the name of a variable, in strings and comments too: a format
-/// string may hold one.
-fn words(code: &str) -> HashSet<String> {
-    code.split(|c: char| !c.is_alphanumeric() && c != '_')
-        .map(str::to_owned)
-        .collect()
+/// quantlens: everything in some code that could be the name of a variable, in strings and comments
+/// too: a format string may hold one.
+struct Words {
+    words: HashSet<String>,
+    /// Another file's code is part of it.
+    includes: bool,
+}
+
+impl Words {
+    fn of(code: &str) -> Words {
+        // Beyond ASCII no character is taken for the end of a name.
+        let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_' || !c.is_ascii();
+        Words {
+            words: code
+                .split(|c| !is_part(c))
+                .map(str::to_owned)
+                .collect(),
+            includes: code.contains("include"),
+        }
+    }
+
+    fn contains(&self, variable: &str) -> bool {
+        self.includes || self.words.contains(variable.trim_start_matches("r#"))
+    }
 }
 
 fn fix_path() {
@@ -1247,8 +1270,7 @@ impl ContextState {
             stored_variable_states: HashMap::new(),
             attributes: HashMap::new(),
             async_mode: false,
-            // quantlens: notebooks do use it, and finding out takes a failed compilation.
-            allow_question_mark: true,
+            allow_question_mark: false,
             build_num: 0,
             config,
         }
@@ -1607,14 +1629,15 @@ impl ContextState {
         code
     }
 
-    // quantlens: the mark before the message says where on stderr it begins.
+    // quantlens: the mark before the message says where on stderr it is.
     fn error_trait_code(&self, for_analysis: bool) -> CodeBlock {
         CodeBlock::new().generated(format!(
             r#"
             struct EvcxrUserCodeError {{}}
             impl<T: {}> From<T> for EvcxrUserCodeError {{
                 fn from(error: T) -> Self {{
-                    eprintln!("\x1eerror\n{}", error);
+                    let text = format!("{}", error);
+                    eprintln!("\x1eerror {{}}\n{{text}}", text.len());
                     {}
                     EvcxrUserCodeError {{}}
                 }}
@@ -1641,7 +1664,7 @@ impl ContextState {
             || self.allow_question_mark;
         // quantlens: a variable that the code does not name stays in the store, so that a cell's
         // time does not grow with the notebook.
-        let used = words(&user_code.code_string());
+        let used = Words::of(&user_code.code_string());
         let mut code = CodeBlock::new();
         if self.allow_question_mark {
             code = code.add_all(self.error_trait_code(false));
@@ -1733,7 +1756,7 @@ impl ContextState {
     fn store_variable_statements(
         &self,
         move_state: VariableMoveState,
-        used: &HashSet<String>,
+        used: &Words,
     ) -> CodeBlock {
         let mut statements = CodeBlock::new();
         for (var_name, var_state) in &self.variable_states {
@@ -1752,7 +1775,7 @@ impl ContextState {
         statements
     }
 
-    fn check_variable_statements(&self, used: &HashSet<String>) -> CodeBlock {
+    fn check_variable_statements(&self, used: &Words) -> CodeBlock {
         let mut statements = CodeBlock::new().generated("{let mut vars_ok = true;");
         for (var_name, var_state) in &self.stored_variable_states {
             if !used.contains(var_name) {
@@ -1767,7 +1790,7 @@ impl ContextState {
     }
 
     // Returns code to load values from the variable store back into their variables.
-    fn load_variable_statements(&self, used: &HashSet<String>) -> CodeBlock {
+    fn load_variable_statements(&self, used: &Words) -> CodeBlock {
         let mut statements = CodeBlock::new();
         for (var_name, var_state) in &self.stored_variable_states {
             if !used.contains(var_name) {

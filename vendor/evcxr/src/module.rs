@@ -129,15 +129,28 @@ pub(crate) struct Module {
 /// quantlens: how cargo called rustc for the last cell. With the same manifest it would call it so again,
 /// after it has looked at every dependency, which takes a third of a small cell's time.
 struct RustcCall {
-    manifest: Vec<u8>,
+    /// It holds for cells of the same settings.
+    key: String,
     /// The program first.
     words: Vec<String>,
     so_file: PathBuf,
 }
 
 impl RustcCall {
+    /// None where cargo has to look at more than the cell: a library of the user's own may have been
+    /// edited since. The prelude is the kernel's, which is started again for another one.
+    fn key(config: &Config) -> Option<String> {
+        let manifest = fs::read_to_string(config.crate_dir().join("Cargo.toml")).ok()?;
+        let dependencies = manifest.split("[dependencies]").nth(1)?;
+        let is_fixed = |line: &str| !line.contains("path") || line.starts_with("quantlens-prelude ");
+        if !dependencies.lines().all(is_fixed) {
+            return None;
+        }
+        Some(format!("{} {manifest}", config.rustc_key()?))
+    }
+
     /// From what `cargo -v` says on stderr. None if it is not what is expected of it.
-    fn of_cargo(stderr: &[u8], config: &Config) -> Option<RustcCall> {
+    fn of_cargo(stderr: &[u8], key: String) -> Option<RustcCall> {
         let stderr = String::from_utf8_lossy(stderr);
         let line = stderr
             .lines()
@@ -147,9 +160,11 @@ impl RustcCall {
         let out_dir = words.iter().position(|word| word == "--out-dir")? + 1;
         let so_file = Path::new(words.get(out_dir)?)
             .join(shared_object_name_from_crate_name(CRATE_NAME));
-        let manifest = fs::read(config.crate_dir().join("Cargo.toml")).ok()?;
-        (Path::new(&words[0]) == config.rustc_path).then_some(RustcCall {
-            manifest,
+        let is_rustc = Path::new(&words[0])
+            .file_stem()
+            .is_some_and(|stem| stem == "rustc");
+        is_rustc.then_some(RustcCall {
+            key,
             words,
             so_file,
         })
@@ -175,8 +190,14 @@ impl RustcCall {
         if output.status.success() && self.so_file.exists() {
             return Some(Ok(self.so_file.clone()));
         }
+        if output.status.code().is_none() {
+            return Some(Err(Error::Message("the compiler was stopped".to_owned())));
+        }
         let (errors, _) = errors_from_cargo_output(&output, code_block);
-        (!errors.is_empty()).then_some(Err(Error::CompilationErrors(errors)))
+        // cargo sets more of them than are set here.
+        let is_of_environment = |error: &CompilationError| error.message().contains("environment variable");
+        (!errors.is_empty() && !errors.iter().any(is_of_environment))
+            .then_some(Err(Error::CompilationErrors(errors)))
     }
 }
 
@@ -273,12 +294,11 @@ impl Module {
             Err(error) => return Err(error.into()),
         }
 
-        let manifest = fs::read(config.crate_dir().join("Cargo.toml"))?;
-        let is_plain = config.is_plain();
+        let key = RustcCall::key(config);
         let direct = self
             .rustc
             .as_ref()
-            .filter(|call| is_plain && call.manifest == manifest)
+            .filter(|call| key.as_ref() == Some(&call.key))
             .and_then(|call| call.run(config, code_block));
         let so_file = match direct {
             Some(so_file) => so_file?,
@@ -290,7 +310,7 @@ impl Module {
                     let output = String::from_utf8_lossy(&cargo_output.stderr);
                     eprintln!("{output}");
                 }
-                self.rustc = RustcCall::of_cargo(&cargo_output.stderr, config);
+                self.rustc = key.and_then(|key| RustcCall::of_cargo(&cargo_output.stderr, key));
                 match fs::read_to_string(&so_path_file) {
                     Ok(path) => PathBuf::from(path),
                     Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
