@@ -1270,7 +1270,9 @@ impl ContextState {
             stored_variable_states: HashMap::new(),
             attributes: HashMap::new(),
             async_mode: false,
-            allow_question_mark: false,
+            // quantlens: else the first cell with a `?` compiles twice, and if the `?` is in the expression
+            // that it shows, shows it by `Debug`.
+            allow_question_mark: true,
             build_num: 0,
             config,
         }
