@@ -1,4 +1,4 @@
-//! `quantlens`, the command line: `cargo lab` runs the notebooks.
+//! `quantlens`, the command line: `cargo lab` runs the notebooks, and is their Jupyter kernel.
 
 mod lab;
 

@@ -12,7 +12,7 @@ use similar::{ChangeTag, TextDiff};
 use super::cell_error::CellError;
 use super::notebook::{Notebook, Outputs, joined, replace_file, writable};
 use super::page;
-use super::session::{Event, Front, Session, Stream};
+use super::session::{Event, Front, Session, Stream, nobody_answers};
 use super::slot::Slot;
 use super::warm::style;
 
@@ -138,8 +138,7 @@ impl Front for Terminal<'_> {
     }
 
     fn ask(&mut self, prompt: &str, _is_password: bool) -> Option<String> {
-        let said = format!("the cell asks for input ({}), which a run cannot give: it gets an empty line\n", prompt.trim());
-        self.outputs.add(Event::Printed(Stream::Stderr, said));
+        self.outputs.add(nobody_answers(prompt));
         None
     }
 }

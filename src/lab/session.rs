@@ -43,6 +43,12 @@ pub enum Event {
     Progress { what: String, done: usize, total: usize },
 }
 
+/// What a cell is told, by its errors, that asks where nobody can answer.
+pub fn nobody_answers(prompt: &str) -> Event {
+    let said = format!("the cell asks for input ({}), which nobody can give here: it gets an empty line\n", prompt.trim());
+    Event::Printed(Stream::Stderr, said)
+}
+
 /// Who shows what a cell does.
 pub trait Front {
     fn show(&mut self, event: Event);

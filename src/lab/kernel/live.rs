@@ -11,7 +11,7 @@ use quantlens::display::escape;
 use serde_json::{Map, Value};
 
 use super::{Shared, Wire};
-use crate::lab::session::{Event, Front, Interrupter, Media, Stream};
+use crate::lab::session::{Event, Front, Interrupter, Media, Stream, nobody_answers};
 
 /// Shows a cell's events as they come.
 pub struct Live<'a> {
@@ -120,9 +120,7 @@ impl Front for Live<'_> {
 
     fn ask(&mut self, prompt: &str, is_password: bool) -> Option<String> {
         if !self.may_ask {
-            let text =
-                format!("the cell asks for input ({}), which this front end cannot give: it gets an empty line\n", prompt.trim());
-            self.show(Event::Printed(Stream::Stderr, text));
+            self.show(nobody_answers(prompt));
             return None;
         }
         // An answer to an earlier question is none to this one.
