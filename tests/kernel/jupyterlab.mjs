@@ -88,8 +88,8 @@ try {
   assert(seen.errors === committed.cells.flatMap((cell) => cell.outputs ?? []).filter((o) => o.output_type === 'error').length, 'there are errors');
   assert(seen.styles === 0, 'a table has inline style');
 
-  const height = await page.evaluate(() => Math.max(...[...document.querySelectorAll('.jp-NotebookPanel *')].map((element) => element.scrollHeight)));
-  await page.setViewportSize({ width: 1250, height: Math.min(height + 200, 14000) });
+  await page.setViewportSize({ width: 1250, height: 1400 });
+  await page.locator('.jp-RenderedSVG, .jp-RenderedImage').nth(1).scrollIntoViewIfNeeded();
   await page.waitForTimeout(1000);
   await page.screenshot({ path: path.join(here, 'light.png') });
   await run('apputils:change-theme', { theme: 'JupyterLab Dark' });
