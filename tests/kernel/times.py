@@ -28,7 +28,7 @@ class Kernel:
         if spec is not None:
             self.manager._kernel_spec = spec
         self.begin = time.monotonic()
-        self.manager.start_kernel(cwd=str(NOTEBOOKS), env={**os.environ, **env}, stderr=open(os.devnull, "w"))
+        self.manager.start_kernel(cwd=str(NOTEBOOKS), env={**os.environ, **env}, stdout=open(os.devnull, "w"), stderr=open(os.devnull, "w"))
         self.client = self.manager.client()
         self.client.start_channels()
         self.client.kernel_info(reply=True, timeout=600)
