@@ -29,8 +29,8 @@ use serde_json::Map;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::processes;
-use super::session::Interrupter;
 use super::slot::Slot;
+use super::steering::Interrupter;
 use worker::{Work, Worker};
 
 /// Serves the kernel until Jupyter shuts it down or goes away.

@@ -9,7 +9,7 @@ use base64::Engine as _;
 use serde_json::{Map, Value, json};
 
 use super::cell_error::CellError;
-use super::output::is_text;
+use super::output::{is_text, json_of};
 use super::session::{Event, Media, Stream};
 
 /// A notebook file: checked to be nbformat 4 in Rust, and kept as it is but for what a run changes.
@@ -214,10 +214,10 @@ fn lines(text: &str) -> Vec<&str> {
 
 /// Text is stored as lines, JSON as what it says, base64 as one string.
 fn stored(media_type: String, content: String) -> (String, Value) {
-    let value = match serde_json::from_str(&content) {
-        Ok(value) if media_type.ends_with("json") => value,
-        _ if is_text(&media_type) => json!(lines(&content)),
-        _ => Value::String(content),
+    let value = match json_of(&media_type, &content) {
+        Some(value) => value,
+        None if is_text(&media_type) => json!(lines(&content)),
+        None => Value::String(content),
     };
     (media_type, value)
 }

@@ -257,6 +257,11 @@ fn shown(bytes: &[u8]) -> Mark {
     parse().unwrap_or_else(|mark| mark)
 }
 
+/// What a medium of a JSON type says; `None` of any other, and where it is no JSON.
+pub fn json_of(media_type: &str, content: &str) -> Option<serde_json::Value> {
+    media_type.ends_with("json").then(|| serde_json::from_str(content).ok()).flatten()
+}
+
 /// Whether a medium of this type is text, not bytes.
 pub fn is_text(media_type: &str) -> bool {
     media_type.starts_with("text/") || media_type.ends_with("+xml") || media_type.ends_with("json")

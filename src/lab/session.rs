@@ -2,10 +2,8 @@
 //! itself calls a success.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write as _};
 use std::path::Path;
-use std::process::Child;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -14,10 +12,10 @@ use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
 use evcxr::{CommandContext, Completions, EvalCallbacks, EvalContext, EvalOutputs};
 
 use super::cell_error::{CellError, CellErrorKind};
-use super::child::{self, END_OF_CELL, HELLO, INTERRUPT, RESUME, Writers};
-use super::output::{FAILED, INPUT, PANICKED, Parser, Piece, control_mark};
-use super::processes;
+use super::child;
+use super::output::{FAILED, INPUT, PANICKED, Piece};
 use super::slot::Slot;
+use super::steering::{Interrupter, LAST_FENCE, Steering, read_pieces};
 use super::template::prelude_dependency;
 
 /// Where text was printed.
@@ -77,27 +75,8 @@ pub struct Session {
     replies: Receiver<Reply>,
     pieces: Receiver<(Stream, Piece)>,
     answers: Sender<String>,
-    shared: Arc<Shared>,
+    steering: Arc<Steering>,
     fences: u64,
-}
-
-struct Shared {
-    /// Known when evcxr has started it.
-    process: OnceLock<Arc<Mutex<Child>>>,
-    writers: Mutex<Writers>,
-    secret: String,
-    state: Mutex<State>,
-}
-
-/// What may be stopped, and what was.
-#[derive(Default)]
-struct State {
-    cells: u64,
-    /// The number of the cell that is compiled or runs, 0 between cells.
-    running: u64,
-    /// Its function was called.
-    is_started: bool,
-    is_interrupted: bool,
 }
 
 impl Session {
@@ -106,13 +85,12 @@ impl Session {
         let program = std::env::current_exe().context("this program's own file is not known")?;
         let secret = uuid::Uuid::new_v4().simple().to_string();
         let (command, pipes) = child::command(&program, &slot.prelude()?, &secret).context("could not make pipes")?;
-        let shared =
-            Arc::new(Shared { process: OnceLock::new(), writers: Mutex::new(pipes.writers), secret, state: Mutex::default() });
+        let steering = Arc::new(Steering::new(pipes.writers, secret));
         // Before evcxr starts: it may run a cell of its own to see which linker works. Few may wait, so that a cell that prints without
         // end waits itself.
         let (piece, pieces) = bounded(256);
-        read_pieces(pipes.stdout, Stream::Stdout, piece.clone(), Arc::clone(&shared));
-        read_pieces(pipes.stderr, Stream::Stderr, piece, Arc::clone(&shared));
+        read_pieces(pipes.stdout, Stream::Stdout, piece.clone(), Arc::clone(&steering));
+        read_pieces(pipes.stderr, Stream::Stderr, piece, Arc::clone(&steering));
         let (requests, taken_requests) = unbounded();
         let (reply, replies) = unbounded();
         let (answers, taken_answers) = unbounded::<String>();
@@ -153,8 +131,8 @@ impl Session {
             }
         });
         let process = start.recv().context("the session ended before it started")??;
-        let _ = shared.process.set(process);
-        Ok(Self { requests: Some(requests), evcxr: Some(evcxr), replies, pieces, answers, shared, fences: 0 })
+        steering.set_process(process);
+        Ok(Self { requests: Some(requests), evcxr: Some(evcxr), replies, pieces, answers, steering, fences: 0 })
     }
 
     /// Brings everything to where a notebook's first cell needs it, so that the cell has nothing to wait for: the prelude is a
@@ -174,14 +152,9 @@ impl Session {
 
     /// Runs a cell, handing over what it does as it does it.
     pub fn execute(&mut self, code: &str, front: &mut dyn Front) -> Result<Result<(), CellError>> {
-        {
-            let mut state = self.shared.state();
-            state.cells += 1;
-            *state = State { cells: state.cells, running: state.cells, ..State::default() };
-        }
-        self.shared.say_to_child(RESUME);
+        self.steering.begin_cell();
         let result = self.run(code, front);
-        self.shared.state().running = 0;
+        self.steering.end_cell();
         result
     }
 
@@ -202,7 +175,7 @@ impl Session {
         };
         // What it wrote may still be on its way: marks written behind it say when all is here.
         self.fences += 1;
-        self.shared.write_fences(self.fences);
+        self.steering.write_fences(self.fences);
         let mut awaited = 2;
         while awaited > 0 {
             match self.pieces.recv_timeout(FENCE_TIMEOUT) {
@@ -211,7 +184,7 @@ impl Session {
                 Err(_) => break,
             }
         }
-        let is_interrupted = self.shared.state().is_interrupted;
+        let is_interrupted = self.steering.is_interrupted();
         let is_end = reply.is_ok() && !matches!(cell.outcome, Outcome::Ran);
         let message = if is_end { cell.last_message.take() } else { None }.unwrap_or_default();
         cell.show_message(front);
@@ -257,7 +230,7 @@ impl Session {
                 cell.show_message(front);
                 cell.last_message = Some(message);
             }
-            Piece::Started => self.shared.state().is_started = true,
+            Piece::Started => self.steering.note_start(),
             Piece::Display(bundle) => front.show(Event::Display(bundle.into_iter().collect())),
             Piece::Value(bundle) => cell.value.extend(bundle),
             Piece::Progress { what, done, total } => front.show(Event::Progress { what, done, total }),
@@ -298,7 +271,7 @@ impl Session {
     }
 
     pub fn interrupter(&self) -> Interrupter {
-        Interrupter(Arc::clone(&self.shared))
+        Interrupter(Arc::clone(&self.steering))
     }
 }
 
@@ -311,118 +284,11 @@ impl Drop for Session {
         if let Some(evcxr) = self.evcxr.take() {
             let _ = evcxr.join();
         }
-        self.shared.write_fences(LAST_FENCE);
+        self.steering.write_fences(LAST_FENCE);
     }
 }
 
-/// Stops the cell of a session from another thread.
-#[derive(Clone)]
-pub struct Interrupter(Arc<Shared>);
-
-impl Interrupter {
-    /// Stops the cell that runs, if one does. Work of the library's stops between two steps and the variables stay; a cell that has
-    /// not ended [`GRACE`] later loses its process. One that is still being compiled is not run.
-    pub fn interrupt(&self) {
-        let running = {
-            let mut state = self.0.state();
-            if state.running == 0 {
-                return;
-            }
-            state.is_interrupted = true;
-            state.running
-        };
-        self.0.say_to_child(INTERRUPT);
-        processes::kill_descendants(&[self.0.process_id()]);
-        let shared = Arc::clone(&self.0);
-        std::thread::spawn(move || {
-            loop {
-                std::thread::sleep(GRACE);
-                // Held while the process is ended, so that no other cell begins meanwhile.
-                let state = shared.state();
-                if state.running != running {
-                    return;
-                }
-                if state.is_started {
-                    return shared.kill();
-                }
-            }
-        });
-    }
-
-    /// Whether the cell that runs was interrupted.
-    pub fn is_interrupted(&self) -> bool {
-        self.0.state().is_interrupted
-    }
-
-    /// Ends the cells' process and whatever compiles.
-    pub fn kill(&self) {
-        processes::kill_descendants(&[]);
-        self.0.kill();
-    }
-}
-
-/// How long a cell has to stop by itself.
-const GRACE: Duration = Duration::from_millis(1000);
-/// Ends the threads that read.
-const LAST_FENCE: u64 = u64::MAX;
 const FENCE_TIMEOUT: Duration = Duration::from_secs(5);
-
-impl Shared {
-    fn writers(&self) -> MutexGuard<'_, Writers> {
-        self.writers.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn say_to_child(&self, line: &str) {
-        // A process that is gone needs to be told nothing.
-        let _ = self.writers().for_evcxr.write_all(format!("{line}\n").as_bytes());
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn write_fences(&self, number: u64) {
-        let mark = control_mark(&self.secret, &format!("fence {number}"));
-        let mut writers = self.writers();
-        let _ = writers.stdout.write_all(mark.as_bytes());
-        let _ = writers.stderr.write_all(mark.as_bytes());
-    }
-
-    /// 0 before there is one.
-    fn process_id(&self) -> u32 {
-        self.process.get().map_or(0, |process| process.lock().unwrap_or_else(PoisonError::into_inner).id())
-    }
-
-    /// With all that the cell has started.
-    fn kill(&self) {
-        processes::kill_tree(self.process_id());
-    }
-}
-
-/// Takes a stream apart on a thread of its own, and says evcxr's part of it to evcxr.
-fn read_pieces(mut pipe: std::io::PipeReader, stream: Stream, pieces: Sender<(Stream, Piece)>, shared: Arc<Shared>) {
-    std::thread::spawn(move || {
-        let mut parser = Parser::new(stream, &shared.secret);
-        let mut bytes = vec![0; 1 << 16];
-        let mut is_last = false;
-        while !is_last && let Ok(count @ 1..) = pipe.read(&mut bytes) {
-            parser.push(&bytes[..count], |piece| {
-                is_last |= piece == Piece::Fence(LAST_FENCE);
-                let line = match &piece {
-                    Piece::ForEvcxr(line) => Some(line.clone()),
-                    Piece::Complete => Some(END_OF_CELL.to_owned()),
-                    Piece::Hello(process) => Some(format!("{HELLO} {process}")),
-                    _ => None,
-                };
-                // First the session, which must know what evcxr asks before evcxr asks.
-                let _ = pieces.send((stream, piece));
-                if let Some(line) = line {
-                    shared.say_to_child(&line);
-                }
-            });
-        }
-    });
-}
 
 /// What it says if it panics.
 fn surviving<R>(work: impl FnOnce() -> R) -> Result<R, String> {

@@ -11,7 +11,9 @@ use quantlens::display::escape;
 use serde_json::{Map, Value};
 
 use super::{Shared, Wire};
-use crate::lab::session::{Event, Front, Interrupter, Media, Stream, nobody_answers};
+use crate::lab::output::json_of;
+use crate::lab::session::{Event, Front, Media, Stream, nobody_answers};
+use crate::lab::steering::Interrupter;
 
 /// Shows a cell's events as they come.
 pub struct Live<'a> {
@@ -144,13 +146,8 @@ fn size(media: &Media) -> usize {
 
 /// As the protocol has them: JSON as what it says, everything else as text.
 pub fn jupyter_media(media: Media) -> JupyterMedia {
-    let object: Map<String, Value> = media
-        .into_iter()
-        .map(|(media_type, content)| match serde_json::from_str::<Value>(&content) {
-            Ok(value) if media_type.ends_with("json") => (media_type, value),
-            _ => (media_type, Value::String(content)),
-        })
-        .collect();
+    let value = |media_type: &str, content| json_of(media_type, content).unwrap_or_else(|| Value::String(content.to_owned()));
+    let object = media.iter().map(|(media_type, content)| (media_type.clone(), value(media_type, content))).collect();
     serde_json::from_value(Value::Object(object)).unwrap_or_default()
 }
 
