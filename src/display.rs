@@ -124,6 +124,6 @@ fn cell_text(column: &Series, row: usize) -> String {
 }
 
 /// Text as it stands in HTML, in an element or a quoted attribute.
-pub fn escape(text: &str) -> String {
+fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

@@ -1,5 +1,7 @@
 //! `Figure`: a chart as data, drawn by plotters to SVG and PNG, the same bytes everywhere.
 
+mod doubled;
+
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -9,7 +11,9 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{FontStyle, register_font};
 use plotters_backend::DrawingErrorKind;
+use png::PixelDimensions;
 
+use self::doubled::Doubled;
 use crate::error::{Error, Result};
 
 /// Colours of the Okabe-Ito palette, which stay apart for every kind of colour vision.
@@ -121,7 +125,7 @@ pub struct Figure {
     series: Vec<Series>,
 }
 
-/// Width and height of a figure in pixels.
+/// Width and height at which a figure is shown.
 pub const SIZE: (u32, u32) = (900, 500);
 
 impl Figure {
@@ -160,29 +164,31 @@ impl Figure {
         &self.title
     }
 
-    /// The figure as SVG text, 900 by 500 units, without styles, scripts or fonts of its own.
+    /// The figure as SVG text, 900 by 500 units, without scripts or fonts of its own. Where there is less room, it shrinks.
     ///
     /// # Errors
     /// [`Error::Draw`] if it has no finite point.
     pub fn to_svg(&self) -> Result<String> {
         let mut svg = String::new();
         self.draw(SVGBackend::with_string(&mut svg, SIZE))?;
-        Ok(svg)
+        Ok(svg.replacen("<svg ", "<svg style=\"max-width:100%;height:auto\" ", 1))
     }
 
-    /// The figure as a PNG file, 900 by 500 pixels.
+    /// The figure as a PNG file of 1800 by 1000 pixels, 144 to the inch: to be shown at 900 by 500, as Jupyter does.
     ///
     /// # Errors
     /// [`Error::Draw`] if it has no finite point.
     pub fn to_png(&self) -> Result<Vec<u8>> {
-        let (width, height) = SIZE;
+        let (width, height) = (2 * SIZE.0, 2 * SIZE.1);
         let mut pixels = vec![0_u8; (width * height * 3) as usize];
-        self.draw(BitMapBackend::with_buffer(&mut pixels, SIZE))?;
+        self.draw(Doubled(BitMapBackend::with_buffer(&mut pixels, (width, height))))?;
         let mut file = Vec::new();
         let mut encoder = png::Encoder::new(&mut file, width, height);
         encoder.set_color(png::ColorType::Rgb);
         encoder.set_depth(png::BitDepth::Eight);
         encoder.set_compression(png::Compression::High);
+        let per_metre = 5669;
+        encoder.set_pixel_dims(Some(PixelDimensions { xppu: per_metre, yppu: per_metre, unit: png::Unit::Meter }));
         let mut writer = encoder.write_header().map_err(draw_error)?;
         writer.write_image_data(&pixels).map_err(draw_error)?;
         writer.finish().map_err(draw_error)?;

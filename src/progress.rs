@@ -1,6 +1,6 @@
 //! How far long work has come, and whether to go on: [`crate::report()`] and [`crate::sweep`] say it row by row, a front end shows it.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
 
 use crate::error::{Error, Result};
@@ -8,15 +8,19 @@ use crate::error::{Error, Result};
 /// Where a piece of work stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress<'a> {
+    /// Which piece of work: no other of this process has the same number.
+    pub id: u64,
     /// What is being done, such as `report`.
     pub what: &'a str,
     /// Steps done, 0 to `total`.
     pub done: usize,
     /// Steps in all.
     pub total: usize,
+    /// Whether the work is over: after its last step, or before it because of an error, an interrupt or a panic.
+    pub is_over: bool,
 }
 
-/// What is told of progress. It is called from the thread that works, before the first step and after each.
+/// What is told of progress. It is called from the thread that works, before the first step, after each, and when the work is over.
 pub type Hook = fn(Progress);
 
 static HOOK: RwLock<Option<Hook>> = RwLock::new(None);
@@ -27,7 +31,7 @@ static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 /// ```standalone_crate
 /// use quantlens::{Scheme, Tensor, progress, report};
 /// progress::set_hook(Some(|progress| println!("{}: {} of {}", progress.what, progress.done, progress.total)));
-/// report(&[Tensor::from_vec("x", vec![0.5, 1.0])?], &[Scheme::asymmetric(8)])?; // report: 0 of 1, report: 1 of 1
+/// report(&[Tensor::from_vec("x", vec![0.5, 1.0])?], &[Scheme::asymmetric(8)])?; // report: 0 of 1, 1 of 1, and 1 of 1: it is over
 /// # progress::set_hook(None);
 /// # Ok::<(), quantlens::Error>(())
 /// ```
@@ -35,8 +39,7 @@ pub fn set_hook(hook: Option<Hook>) {
     *HOOK.write().unwrap_or_else(PoisonError::into_inner) = hook;
 }
 
-/// Says how far a piece of work of one's own is.
-pub fn tell(progress: Progress) {
+fn tell(progress: Progress) {
     let hook = *HOOK.read().unwrap_or_else(PoisonError::into_inner);
     if let Some(hook) = hook {
         hook(progress);
@@ -70,27 +73,58 @@ pub fn is_interrupted() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)
 }
 
-/// Work in `total` steps.
-pub(crate) struct Work {
-    what: &'static str,
-    done: usize,
-    total: usize,
+/// A piece of work in steps, of which the hook hears: when it is made, after each step, and when it is dropped, done or not.
+///
+/// ```standalone_crate
+/// use quantlens::progress::{self, Work};
+/// progress::set_hook(Some(|progress| println!("{} of {}", progress.done, progress.total)));
+/// let mut work = Work::new("pages", 2); // 0 of 2
+/// work.done_one(); // 1 of 2
+/// drop(work); // 1 of 2, and it is over
+/// # progress::set_hook(None);
+/// ```
+#[derive(Debug)]
+pub struct Work<'a> {
+    progress: Progress<'a>,
 }
 
-impl Work {
-    pub(crate) fn new(what: &'static str, total: usize) -> Self {
-        tell(Progress { what, done: 0, total });
-        Self { what, done: 0, total }
+impl<'a> Work<'a> {
+    /// Work of this name that begins.
+    pub fn new(what: &'a str, total: usize) -> Self {
+        static IDS: AtomicU64 = AtomicU64::new(0);
+        let work = Self { progress: Progress { id: IDS.fetch_add(1, Ordering::Relaxed), what, done: 0, total, is_over: false } };
+        tell(work.progress);
+        work
     }
 
+    /// Another step is done.
+    pub fn done_one(&mut self) {
+        self.progress.done += 1;
+        tell(self.progress);
+    }
+
+    /// Where it stands.
+    pub fn progress(&self) -> Progress<'a> {
+        self.progress
+    }
+}
+
+impl Work<'static> {
     /// Does one step, unless the work was interrupted.
     pub(crate) fn step<R>(&mut self, step: impl FnOnce() -> Result<R>) -> Result<R> {
+        let Progress { what, done, total, .. } = self.progress;
         if is_interrupted() {
-            return Err(Error::Interrupted { what: self.what, done: self.done, total: self.total });
+            return Err(Error::Interrupted { what, done, total });
         }
         let result = step()?;
-        self.done += 1;
-        tell(Progress { what: self.what, done: self.done, total: self.total });
+        self.done_one();
         Ok(result)
+    }
+}
+
+impl Drop for Work<'_> {
+    fn drop(&mut self) {
+        self.progress.is_over = true;
+        tell(self.progress);
     }
 }

@@ -24,7 +24,11 @@ fn the_same_figure_has_the_same_bytes() {
         let png = a.to_png().unwrap();
         assert_eq!(png, b.to_png().unwrap());
         let reader = png::Decoder::new(std::io::Cursor::new(png)).read_info().unwrap();
-        assert_eq!((reader.info().width, reader.info().height), quantlens::figure::SIZE);
+        let (width, height) = quantlens::figure::SIZE;
+        assert_eq!((reader.info().width, reader.info().height), (2 * width, 2 * height));
+        // Twice the 72 pixels an inch that are shown without it, in pixels a metre.
+        let dimensions = reader.info().pixel_dims.unwrap();
+        assert_eq!((dimensions.xppu, dimensions.yppu, dimensions.unit), (5669, 5669, png::Unit::Meter));
     }
 }
 
@@ -33,9 +37,12 @@ fn svg_is_what_code_hosts_show() {
     for figure in all() {
         let svg = figure.to_svg().unwrap();
         assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"));
-        for stripped in ["<style", " id=", "<script", "<image", "style="] {
+        for stripped in ["<style", " id=", "<script", "<image"] {
             assert!(!svg.contains(stripped), "{stripped}");
         }
+        // It shrinks where there is less room; who strips the style shows it at its own size.
+        assert!(svg.starts_with("<svg style=\"max-width:100%;height:auto\" ") && svg.contains(" viewBox=\"0 0 900 500\""));
+        assert_eq!(svg.matches("style=").count(), 1);
         assert!(svg.matches("<text").count() > 10);
     }
 }

@@ -12,11 +12,6 @@ mod report;
 mod scheme;
 mod tensor;
 
-#[cfg(feature = "lab")]
-mod kernel;
-#[cfg(feature = "lab")]
-mod lab;
-
 /// The twenty numbers of the original notebook.
 pub const NOTEBOOK: [f64; 20] = [
     79.63, 100.75, 47.9, 85.26, -19.68, 91.28, 82.59, -7.12, 90.24, 60.92, 67.78, 27.35, 115.33, 143.0, 104.42, 84.64, 146.59,

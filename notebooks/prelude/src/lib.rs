@@ -22,6 +22,7 @@ pub use polars::prelude::{
 };
 pub use quantlens::display::{Content, contents};
 pub use quantlens::figure::{Figure, Ink, Marker, Style};
+use quantlens::progress::Work;
 pub use quantlens::*;
 
 /// Shows any value as a cell's last expression: what quantlens knows as tables and pictures, everything else by `Debug`.
@@ -78,19 +79,18 @@ pub fn track<I>(what: &'static str, items: I) -> impl Iterator<Item = I::Item>
 where
     I: IntoIterator<IntoIter: ExactSizeIterator>,
 {
-    let items = items.into_iter();
-    let total = items.len();
-    session::tracked(what, 0, total);
-    let mut items = items.enumerate();
-    std::iter::from_fn(move || match items.next() {
-        Some((done, item)) => {
-            session::tracked(what, done, total);
-            Some(item)
+    let mut items = items.into_iter();
+    let mut work = Work::new(what, items.len());
+    let mut is_first = true;
+    // The work is over when the iterator is dropped, wherever the loop was left.
+    std::iter::from_fn(move || {
+        if !is_first {
+            work.done_one();
         }
-        None => {
-            session::tracked(what, total, total);
-            None
-        }
+        let item = items.next()?;
+        is_first = false;
+        session::stop_if_interrupted(&work);
+        Some(item)
     })
 }
 

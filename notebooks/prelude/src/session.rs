@@ -1,7 +1,7 @@
 //! How a cell speaks to who runs it: in marks, when that is quantlens' own session, else as evcxr's documentation says.
 //!
 //! A mark is one write of `\x1e`, a word, numbers and a newline, then as many bytes as the numbers say. What reads them is
-//! `src/lab/output.rs` of the workspace.
+//! `notebooks/lab/src/output.rs` of the workspace.
 
 use std::io::Write as _;
 use std::sync::Mutex;
@@ -9,7 +9,7 @@ use std::sync::{Once, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use quantlens::display::Content;
-use quantlens::progress::{self, Progress};
+use quantlens::progress::{self, Progress, Work};
 
 /// Set by our own session for the process that runs the cells.
 const SESSION_VARIABLE: &str = "QUANTLENS_SESSION";
@@ -133,12 +133,12 @@ pub(crate) fn unless_interrupted(answer: String) -> String {
     answer
 }
 
-/// As [`quantlens::progress`] does for a report.
-pub(crate) fn tracked(what: &str, done: usize, total: usize) {
+/// Between two items of work.
+pub(crate) fn stop_if_interrupted(work: &Work) {
     if progress::is_interrupted() {
+        let Progress { what, done, total, .. } = work.progress();
         panic!("interrupted: {what} {done} of {total}");
     }
-    progress::tell(Progress { what, done, total });
 }
 
 /// Work that is done before this shows nothing.
@@ -148,8 +148,7 @@ const REDRAWN_EVERY: Duration = Duration::from_millis(100);
 
 /// The work that a bar is shown for, or would be.
 struct Shown {
-    what: String,
-    total: usize,
+    id: u64,
     start: Instant,
     last: Option<Instant>,
     tenths: usize,
@@ -161,14 +160,8 @@ fn tell(progress: Progress) {
     let mut state = SHOWN.lock().unwrap_or_else(PoisonError::into_inner);
     let now = Instant::now();
     // One bar: work inside of other work, such as a report in a tracked loop, is the outer's.
-    let shown = state.get_or_insert_with(|| Shown {
-        what: progress.what.to_owned(),
-        total: progress.total,
-        start: now,
-        last: None,
-        tenths: 0,
-    });
-    if shown.what != progress.what || shown.total != progress.total {
+    let shown = state.get_or_insert_with(|| Shown { id: progress.id, start: now, last: None, tenths: 0 });
+    if shown.id != progress.id {
         return;
     }
     let is_end = progress.done >= progress.total;
@@ -176,18 +169,20 @@ fn tell(progress: Progress) {
         None => !is_end && now - shown.start >= SHOWN_AFTER,
         Some(last) => is_end || now - last >= REDRAWN_EVERY,
     };
-    if is_due {
+    if progress.is_over {
+        if shown.last.is_some() && !is_end && is_our_session() {
+            write(b"\x1eprogress-end\n");
+        }
+        *state = None;
+    } else if is_due {
         shown.last = Some(now);
         shown.tenths = draw(progress, shown.tenths);
-    }
-    if is_end {
-        *state = None;
     }
 }
 
 /// How far it is in tenths, when that is shown.
 fn draw(progress: Progress, shown_tenths: usize) -> usize {
-    let Progress { what, done, total } = progress;
+    let Progress { what, done, total, .. } = progress;
     if is_our_session() {
         write(format!("\x1eprogress {done} {total} {}\n{what}\n", what.len()).as_bytes());
         return shown_tenths;

@@ -1,0 +1,278 @@
+//! `quantlens-lab`: runs Rust notebooks headless, and is their Jupyter kernel.
+//!
+//! The files, each of which imports only files before it:
+//!
+//! * [`toolchain`], [`estimate`], which the launcher has, too; [`home`]: where sources are found and everything is kept.
+//! * [`compiler`], [`files`], [`units`], [`template`], [`slot`]: the notebooks' libraries, built once, and a clone of them for each session.
+//! * [`marks`], [`output`], [`processes`], [`child`], [`steering`], [`cell_error`], [`prelude_lines`], [`session`]: cells are evaluated
+//!   by evcxr in a slot and run in a process of their own, whose output is taken apart.
+//! * [`html`], [`notebook`], [`page`], [`warm`], [`run`]: a notebook file through a session, and a web page of it.
+//! * [`spec`], [`kernel`]: the same session for Jupyter.
+
+mod cell_error;
+mod child;
+mod compiler;
+mod estimate;
+mod files;
+mod home;
+mod html;
+mod kernel;
+mod marks;
+mod notebook;
+mod output;
+mod page;
+mod prelude_lines;
+mod processes;
+mod run;
+mod session;
+mod slot;
+mod spec;
+mod steering;
+mod template;
+mod toolchain;
+mod units;
+mod warm;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail};
+use clap::{Parser, Subcommand};
+
+use home::home;
+use run::Destination;
+use slot::{Slot, State};
+use spec::Place;
+use template::Template;
+
+/// Runs Rust notebooks with quantlens, polars and plotters at hand.
+#[derive(Parser)]
+#[command(name = "quantlens-lab", bin_name = home().command(), version, about)]
+#[command(after_help = "Without a command, in a clone of the repository, it runs the first notebook and shows what that prints.")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs notebooks and writes their outputs back into them.
+    Run {
+        /// Jupyter notebooks in Rust.
+        #[arg(required = true)]
+        notebooks: Vec<PathBuf>,
+        /// Writes one self-contained web page per notebook into this directory, too.
+        #[arg(long, value_name = "DIR")]
+        html: Option<PathBuf>,
+        /// Compares the outputs with those in the file, and changes nothing.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Installs, shows and removes the Jupyter kernel, which runs the same cells in JupyterLab.
+    #[command(subcommand)]
+    Kernel(KernelCommand),
+}
+
+#[derive(Subcommand)]
+enum KernelCommand {
+    /// Makes the kernel known to Jupyter, and builds the notebooks' libraries if they are not built.
+    Install(SpecArguments),
+    /// Makes Jupyter forget the kernel. The libraries stay: `clean` removes them.
+    Uninstall(SpecArguments),
+    /// Shows where the kernel is installed, which directories it keeps, how large they are, and which can be deleted.
+    List,
+    /// Builds the notebooks' libraries if they are not built, or are older than the sources.
+    Warm,
+    /// Deletes the directories that no running notebook needs.
+    Clean {
+        /// The built libraries, too. The next start builds them again.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Starts the kernel. Jupyter calls this.
+    #[command(hide = true)]
+    Start { connection_file: PathBuf },
+}
+
+#[derive(clap::Args)]
+struct SpecArguments {
+    /// Installs for the user who calls it. This is the default.
+    #[arg(long, conflicts_with = "prefix")]
+    user: bool,
+    /// Installs below this directory, such as a virtual environment's.
+    #[arg(long, value_name = "DIR")]
+    prefix: Option<PathBuf>,
+    /// The name by which Jupyter knows the kernel.
+    #[arg(long, default_value = spec::DEFAULT_NAME)]
+    name: String,
+}
+
+impl SpecArguments {
+    fn place(&self) -> Place {
+        self.prefix.clone().map_or(Place::User, Place::Prefix)
+    }
+}
+
+fn main() -> ExitCode {
+    // evcxr starts this program again to run the cells; that one never returns from here.
+    child::run_if_child();
+    // It also does so around rustc, for a notebook that says `:cache`; and we do, for every library.
+    if std::env::var_os("EVCXR_RUSTC_WRAPPER").is_some() {
+        evcxr::runtime_hook();
+    }
+    compiler::run_if_wrapper();
+    match dispatch(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(command: Option<Command>) -> Result<()> {
+    match command {
+        None => tour(),
+        Some(Command::Run { notebooks, html, check }) => {
+            let destination = if check { Destination::Check } else { Destination::InPlace };
+            let start = std::env::current_dir()?;
+            let html = html.map(|directory| start.join(directory));
+            // Each is checked before the first is run, and every one is run even if one fails.
+            let mut pages = BTreeSet::new();
+            for path in &notebooks {
+                let page = notebook::Notebook::read(&start.join(path))?.named("html");
+                if html.is_some() && !pages.insert(page.clone()) {
+                    bail!("two of the notebooks would write the page {page}: run them with a --html directory each");
+                }
+            }
+            let slot = slot_of_this_process()?;
+            slot.fill(warm::shower()?)?;
+            let mut failed = Vec::new();
+            for path in &notebooks {
+                match run::run(&start.join(path), &destination, html.as_deref(), &slot) {
+                    Ok(()) => println!("{}: {}", path.display(), if check { "as committed" } else { "ran, outputs written" }),
+                    Err(error) => failed.push(format!("{error:#}")),
+                }
+            }
+            slot.give_back();
+            if failed.is_empty() { Ok(()) } else { Err(anyhow::anyhow!("{}", failed.join("\n\n"))) }
+        }
+        Some(Command::Kernel(command)) => run_kernel_command(command),
+    }
+}
+
+/// A slot, with what evcxr must know of it set for this process. Called before there are threads.
+fn slot_of_this_process() -> Result<Slot> {
+    let slot = Slot::take()?;
+    session::prepare_process(slot.directory())?;
+    Ok(slot)
+}
+
+/// The built libraries. Called before there are threads.
+fn prepare_template() -> Result<Template> {
+    // SAFETY: the callers are the start of `main`.
+    unsafe { compiler::wrap_all()? };
+    Template::prepare(warm::shower()?)
+}
+
+fn run_kernel_command(command: KernelCommand) -> Result<()> {
+    match command {
+        KernelCommand::Install(arguments) => {
+            // First the libraries: a kernel that Jupyter finds can run.
+            prepare_template()?;
+            let directory = spec::install(&arguments.place(), &arguments.name)?;
+            println!("installed: {}", directory.display());
+            println!("next: open a notebook in JupyterLab and choose the kernel `{}`", spec::display_name(&arguments.name));
+            Ok(())
+        }
+        KernelCommand::Uninstall(arguments) => {
+            println!("removed: {}", spec::uninstall(&arguments.place(), &arguments.name)?.display());
+            Ok(())
+        }
+        KernelCommand::Warm => {
+            let template = prepare_template()?;
+            println!("ready: {}", home().shorten(&template.directory));
+            Ok(())
+        }
+        KernelCommand::List => list(),
+        KernelCommand::Clean { all } => clean(all),
+        KernelCommand::Start { connection_file } => kernel::serve(&connection_file, slot_of_this_process()?),
+    }
+}
+
+fn list() -> Result<()> {
+    let specs = spec::installed()?;
+    for directory in &specs {
+        println!("installed  {}", directory.display());
+    }
+    let command = home().command();
+    if specs.is_empty() {
+        println!("not installed for this user: `{command} kernel install`");
+    }
+    let line = |bytes: u64, state: &str, directory: &std::path::Path| {
+        println!("{:>5} MB  {state:<8}  {}", bytes / 1_000_000, home().shorten(directory));
+    };
+    match slot::built_template() {
+        Some((directory, bytes)) => line(bytes, "template", &directory),
+        None => println!("the libraries are not built: `{command} kernel warm`"),
+    }
+    let slots = slot::list()?;
+    for slot in &slots {
+        let state = match slot.state {
+            State::Taken => "in use",
+            State::Free => "free",
+            State::Stale => "stale",
+        };
+        line(slot.bytes, state, &slot.directory);
+    }
+    let others = home().other_sources();
+    for directory in &others {
+        line(files::size(directory), "outdated", directory);
+    }
+    if slots.iter().any(|slot| slot.state != State::Taken) || !others.is_empty() {
+        println!("what is free, stale or outdated can be deleted: `{command} kernel clean`; with `--all` the template, too");
+    }
+    println!("the slots share most of their files with the template");
+    Ok(())
+}
+
+fn clean(all: bool) -> Result<()> {
+    let mut removed = slot::remove_free()?;
+    for directory in home().other_sources() {
+        files::remove_directory(&directory).with_context(|| format!("could not remove {}", directory.display()))?;
+        removed.push(directory);
+    }
+    if all {
+        removed.extend(template::remove()?);
+    }
+    for directory in &removed {
+        println!("deleted  {}", home().shorten(directory));
+    }
+    if removed.is_empty() {
+        println!("nothing to delete");
+    }
+    Ok(())
+}
+
+/// What a newcomer sees.
+fn tour() -> Result<()> {
+    let Some(clone) = home().clone_directory() else {
+        bail!("name what to do: `quantlens-lab run NOTEBOOK`, `quantlens-lab kernel install`, or see `quantlens-lab --help`");
+    };
+    let slot = slot_of_this_process()?;
+    slot.fill(warm::shower()?)?;
+    let notebook = clone.join("notebooks").join("01_quantize_dequantize.ipynb");
+    let directory = home().data().join("01_quantize_dequantize");
+    run::run(&notebook, &Destination::Directory(directory.clone()), None, &slot)?;
+    slot.give_back();
+    let shown = |name: &str| home().shorten(&directory.join(name));
+    println!();
+    println!("written:");
+    println!("  {}   the page: open it in a browser", shown("01_quantize_dequantize.html"));
+    println!("  {}  the notebook, executed", shown("01_quantize_dequantize.ipynb"));
+    println!("  {}   its pictures, SVG and PNG", shown("figures"));
+    println!("next: change a cell of notebooks/01_quantize_dequantize.ipynb, then");
+    println!("  cargo lab run notebooks/01_quantize_dequantize.ipynb");
+    Ok(())
+}

@@ -1,0 +1,365 @@
+//! One notebook's session: code in; streams, displays and errors out. An error is an error: a panic and a failing `?` too, which evcxr
+//! itself calls a success.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
+use evcxr::{CommandContext, Completions, EvalCallbacks, EvalContext, EvalOutputs};
+
+use super::cell_error::{CellError, CellErrorKind};
+use super::compiler;
+use super::home::program;
+use super::marks::{FAILED, INPUT, PANICKED, Stream};
+use super::output::{Media, Piece};
+use super::slot::Slot;
+use super::steering::{Interrupter, LAST_FENCE, Steering, read_pieces};
+use super::template::prelude_dependency;
+use super::{child, prelude_lines};
+
+/// What a cell did, in the order in which it was seen.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// Printed text, in pieces as they came.
+    Printed(Stream, String),
+    /// A display in the middle of the cell.
+    Display(Media),
+    /// The value of the last expression; the last event.
+    Value(Media),
+    /// How far long work is. Nothing of it is to stay.
+    Progress { what: String, done: usize, total: usize },
+    /// Long work has ended before its last step.
+    ProgressEnd,
+    /// For a moment nothing has come. Said while a cell runs, so that who gathers what comes in quick succession can pass it on.
+    Quiet,
+}
+
+/// The warning that a cell shows when it asks for input and nobody can give it, as in a run without Jupyter.
+pub fn nobody_answers(prompt: &str) -> Event {
+    let said = format!("the cell asks for input ({}), which nobody can give here: it gets an empty line\n", prompt.trim());
+    Event::Printed(Stream::Stderr, said)
+}
+
+/// Who shows what a cell does.
+pub trait Front {
+    fn show(&mut self, event: Event);
+
+    /// A line of input, without its newline; `None` where nobody can give one, or the cell was interrupted instead.
+    fn ask(&mut self, prompt: &str, is_password: bool) -> Option<String>;
+}
+
+enum Request {
+    Execute(String),
+    Complete(String, usize),
+    Inspect(String, usize),
+}
+
+enum Reply {
+    Executed(Result<EvalOutputs, evcxr::Error>),
+    Completed(Result<Completions>),
+    Inspected(Result<(String, String)>),
+}
+
+/// An evcxr context on a thread of its own, and a thread for each of the cells' streams.
+pub struct Session {
+    /// `None` only while it is dropped.
+    requests: Option<Sender<Request>>,
+    evcxr: Option<JoinHandle<()>>,
+    replies: Receiver<Reply>,
+    pieces: Receiver<(Stream, Piece)>,
+    answers: Sender<String>,
+    steering: Arc<Steering>,
+    fences: u64,
+}
+
+impl Session {
+    /// Starts evcxr in this slot, which must be filled. The process must have called [`prepare_process`] first.
+    pub fn start(slot: &Slot) -> Result<Self> {
+        let program = program()?;
+        let secret = uuid::Uuid::new_v4().simple().to_string();
+        let (command, pipes) = child::command(&program, &slot.prelude(), &secret).context("could not make pipes")?;
+        let steering = Arc::new(Steering::new(pipes.writers, secret));
+        // Before evcxr starts: it may run a cell of its own to see which linker works. Few may wait, so that a cell that prints without
+        // end waits itself.
+        let (piece, pieces) = bounded(256);
+        read_pieces(pipes.stdout, Stream::Stdout, piece.clone(), Arc::clone(&steering));
+        read_pieces(pipes.stderr, Stream::Stderr, piece, Arc::clone(&steering));
+        let (requests, taken_requests) = unbounded();
+        let (reply, replies) = unbounded();
+        let (answers, taken_answers) = unbounded::<String>();
+        let (started, start) = bounded(1);
+        let evcxr = std::thread::spawn(move || {
+            let mut context = match EvalContext::with_subprocess_command(command) {
+                // evcxr's own channels of output stay empty: the cells' goes by our pipes.
+                Ok((context, _)) => CommandContext::with_eval_context(context),
+                Err(error) => {
+                    let _ = started.send(Err(anyhow!("evcxr did not start: {error}")));
+                    return;
+                }
+            };
+            if started.send(Ok(context.process_handle())).is_err() {
+                return;
+            }
+            for request in taken_requests {
+                // rust-analyzer panics on some half-written code; that is no reason to lose the session.
+                let result = match request {
+                    Request::Execute(code) => {
+                        let input_reader = &|_| taken_answers.recv().unwrap_or_default();
+                        let callbacks = &mut EvalCallbacks { input_reader };
+                        let result = caught(|| context.execute_with_callbacks(&code, callbacks));
+                        Reply::Executed(result.unwrap_or_else(|panic| Err(evcxr::Error::Message(panic))))
+                    }
+                    Request::Complete(code, position) => {
+                        let result = caught(|| context.completions(&code, position));
+                        Reply::Completed(result.unwrap_or_else(|panic| Err(anyhow!(panic))))
+                    }
+                    Request::Inspect(code, position) => {
+                        let result = caught(|| context.hover_at(&code, position));
+                        Reply::Inspected(result.unwrap_or_else(|panic| Err(anyhow!(panic))))
+                    }
+                };
+                if reply.send(result).is_err() {
+                    return;
+                }
+            }
+        });
+        let process = start.recv().context("the session ended before it started")??;
+        steering.set_process(process);
+        Ok(Self { requests: Some(requests), evcxr: Some(evcxr), replies, pieces, answers, steering, fences: 0 })
+    }
+
+    /// Brings everything to where a notebook's first cell needs it, so that the cell has nothing to wait for: the prelude is a
+    /// dependency and rust-analyzer knows it. No name is defined.
+    pub fn preload(&mut self) -> Result<()> {
+        let dependency = prelude_dependency()?;
+        for code in [
+            // From here on every version is the lock file's, and nothing is asked of the network.
+            format!(":offline 1\n:dep {dependency}\nlet quantlens_warm = quantlens_prelude::Scheme::asymmetric(8);"),
+            // Moved out, so that it is no variable of the notebook's.
+            "drop(quantlens_warm);".to_owned(),
+        ] {
+            self.execute(&code, &mut Nobody)?.map_err(|error| anyhow!("the prelude could not be loaded:\n{}", error.details))?;
+        }
+        Ok(())
+    }
+
+    /// Runs a cell, handing over what it does as it does it.
+    pub fn execute(&mut self, code: &str, front: &mut dyn Front) -> Result<Result<(), CellError>> {
+        self.steering.begin_cell();
+        let result = self.run(code, front);
+        self.steering.end_cell();
+        result
+    }
+
+    fn run(&mut self, code: &str, front: &mut dyn Front) -> Result<Result<(), CellError>> {
+        self.request(Request::Execute(prelude_lines::replaced(code)?))?;
+        let mut cell = Cell::default();
+        let reply = loop {
+            select! {
+                recv(self.pieces) -> piece => {
+                    let (stream, piece) = piece.context("the session has ended")?;
+                    self.take_piece(stream, piece, &mut cell, front);
+                },
+                recv(self.replies) -> reply => match reply.context("the session has ended")? {
+                    Reply::Executed(result) => break result,
+                    _ => bail!("the session is out of step: restart the kernel"),
+                },
+                default(QUIET) => front.show(Event::Quiet),
+            }
+        };
+        // What it wrote may still be on its way: marks written behind it say when all is here. They are written beside this thread,
+        // which must read meanwhile: the pipes may be full.
+        self.fences += 1;
+        let (steering, fence) = (Arc::clone(&self.steering), self.fences);
+        std::thread::spawn(move || steering.write_fences(fence));
+        let mut awaited = 2;
+        while awaited > 0 {
+            match self.pieces.recv_timeout(FENCE_TIMEOUT) {
+                Ok((_, Piece::Fence(fence))) => awaited -= usize::from(fence == self.fences),
+                Ok((stream, piece)) => self.take_piece(stream, piece, &mut cell, front),
+                Err(_) => break,
+            }
+        }
+        let is_interrupted = self.steering.is_interrupted();
+        let is_end = reply.is_ok() && !matches!(cell.outcome, Outcome::Ran);
+        let message = if is_end { cell.last_message.take() } else { None }.unwrap_or_default();
+        cell.show_message(front);
+        let error = match reply {
+            Ok(outputs) => {
+                // What `:commands` answer.
+                cell.value.extend(outputs.content_by_mime_type);
+                cell.value.retain(|media_type, content| media_type != "text/plain" || !content.is_empty());
+                if !cell.value.is_empty() {
+                    front.show(Event::Value(std::mem::take(&mut cell.value)));
+                }
+                match cell.outcome {
+                    Outcome::Ran => None,
+                    Outcome::Panicked => Some(CellError::new(CellErrorKind::Panic, panic_message(&message))),
+                    Outcome::Failed => Some(CellError::new(CellErrorKind::Failed, &message)),
+                }
+            }
+            Err(evcxr::Error::CompilationErrors(errors)) => Some(CellError::of_compiler(&errors, code)),
+            Err(evcxr::Error::SubprocessTerminated(_)) if is_interrupted => {
+                let said = "the cell did not stop by itself, so its process was ended: the variables are lost";
+                Some(CellError::new(CellErrorKind::Died, said))
+            }
+            Err(evcxr::Error::SubprocessTerminated(message)) => {
+                let message = message.trim().trim_start_matches("Subprocess terminated with status: ");
+                let said = format!(
+                    "the process that runs the cells ended ({message}): the variables are lost, the next cell starts it anew"
+                );
+                Some(CellError::new(CellErrorKind::Died, &said))
+            }
+            Err(error) => Some(CellError::new(CellErrorKind::Compile, &error.to_string())),
+        };
+        Ok(match error {
+            None => Ok(()),
+            Some(error) if is_interrupted => Err(error.interrupted()),
+            Some(error) => Err(error),
+        })
+    }
+
+    fn take_piece(&mut self, stream: Stream, piece: Piece, cell: &mut Cell, front: &mut dyn Front) {
+        match piece {
+            Piece::Text(text) => front.show(Event::Printed(stream, text)),
+            Piece::Error(message) => {
+                cell.show_message(front);
+                cell.last_message = Some(message);
+            }
+            Piece::Started => self.steering.note_start(),
+            Piece::Display(bundle) => front.show(Event::Display(bundle.into_iter().collect())),
+            Piece::Value(bundle) => cell.value.extend(bundle),
+            Piece::Progress { what, done, total } => front.show(Event::Progress { what, done, total }),
+            Piece::ProgressEnd => front.show(Event::ProgressEnd),
+            Piece::ForEvcxr(line) if line.starts_with(PANICKED) => cell.outcome = Outcome::Panicked,
+            Piece::ForEvcxr(line) if line.starts_with(FAILED) => cell.outcome = Outcome::Failed,
+            Piece::ForEvcxr(line) if line.starts_with(INPUT) => {
+                let (command, prompt) = line.split_once(':').unwrap_or((&line, ""));
+                let answer = front.ask(prompt, command != INPUT).unwrap_or_default();
+                // A line is one line to the cell.
+                let _ = self.answers.send(answer.replace(['\r', '\n'], " "));
+            }
+            Piece::ForEvcxr(_) | Piece::Hello(_) | Piece::Complete | Piece::Fence(_) => {}
+        }
+    }
+
+    /// What could stand at this byte of the code.
+    pub fn complete(&mut self, code: &str, position: usize) -> Result<Completions> {
+        self.request(Request::Complete(code.to_owned(), position))?;
+        match self.replies.recv().context("the session has ended")? {
+            Reply::Completed(completions) => completions,
+            _ => bail!("the session is out of step: restart the kernel"),
+        }
+    }
+
+    /// Documentation of what ends at this byte of the code, as text and HTML; `None` if there is none.
+    pub fn inspect(&mut self, code: &str, position: usize) -> Result<Option<(String, String)>> {
+        self.request(Request::Inspect(code.to_owned(), position))?;
+        match self.replies.recv().context("the session has ended")? {
+            Reply::Inspected(Ok((text, _))) if text == "No documentation found" => Ok(None),
+            Reply::Inspected(found) => found.map(Some),
+            _ => bail!("the session is out of step: restart the kernel"),
+        }
+    }
+
+    fn request(&self, request: Request) -> Result<()> {
+        let sent = self.requests.as_ref().map(|requests| requests.send(request).is_ok());
+        if sent == Some(true) { Ok(()) } else { bail!("the session has ended") }
+    }
+
+    pub fn interrupter(&self) -> Interrupter {
+        Interrupter(Arc::clone(&self.steering))
+    }
+}
+
+impl Drop for Session {
+    /// Waits until the cells' process is gone, so that the slot is free for another.
+    fn drop(&mut self) {
+        self.requests = None;
+        // Nobody reads on, so nobody shall wait to be read.
+        self.pieces = bounded(0).1;
+        if let Some(evcxr) = self.evcxr.take() {
+            let _ = evcxr.join();
+        }
+        self.steering.write_fences(LAST_FENCE);
+    }
+}
+
+const QUIET: Duration = Duration::from_millis(50);
+const FENCE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What the work gives, or the message of its panic.
+fn caught<R>(work: impl FnOnce() -> R) -> Result<R, String> {
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+    result.map_err(|panic| {
+        let message = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+        format!("evcxr or rust-analyzer panicked on this code: {}", message.unwrap_or("no message"))
+    })
+}
+
+/// What is known of the cell that runs.
+#[derive(Default)]
+struct Cell {
+    /// The last message of what may be the cell's end: held back until it is known to be or not.
+    last_message: Option<String>,
+    value: Media,
+    outcome: Outcome,
+}
+
+impl Cell {
+    /// It was not the end: somebody caught it.
+    fn show_message(&mut self, front: &mut dyn Front) {
+        if let Some(message) = self.last_message.take() {
+            front.show(Event::Printed(Stream::Stderr, message + "\n"));
+        }
+    }
+}
+
+#[derive(Default)]
+enum Outcome {
+    #[default]
+    Ran,
+    Panicked,
+    Failed,
+}
+
+struct Nobody;
+
+impl Front for Nobody {
+    fn show(&mut self, _: Event) {}
+
+    fn ask(&mut self, _: &str, _: bool) -> Option<String> {
+        None
+    }
+}
+
+/// Sets what evcxr reads from the environment. Call it before there are threads.
+pub fn prepare_process(directory: &Path) -> Result<()> {
+    let usable = directory.to_str().filter(|path| !path.contains(char::is_whitespace));
+    let Some(directory) = usable else {
+        bail!("evcxr cannot build in {}: a path with spaces or not in UTF-8; clone to another place", directory.display());
+    };
+    let settings = [
+        ("EVCXR_TMPDIR", directory.to_owned()),
+        // The user's own start-up file is for their own kernel.
+        ("EVCXR_CONFIG_DIR", format!("{directory}/no-config")),
+    ];
+    // SAFETY: the caller is the start of `main`; no other thread exists to read the environment.
+    unsafe {
+        for (name, value) in settings {
+            std::env::set_var(name, value);
+        }
+        // Set where a cell has started this program; evcxr would take it for its own child.
+        std::env::remove_var("EVCXR_IS_RUNTIME");
+        compiler::wrap_all()?;
+    }
+    Ok(())
+}
+
+/// What the prelude's hook for panics prints, without its start.
+fn panic_message(text: &str) -> &str {
+    text.strip_prefix("panic: ").unwrap_or(text)
+}

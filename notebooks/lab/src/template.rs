@@ -1,0 +1,252 @@
+//! The notebooks' libraries, built once: a directory as evcxr lays it out, of which every session gets a clone.
+//!
+//! The versions are those of the workspace's `Cargo.lock`, which is laid beside them.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, anyhow, bail};
+
+use super::compiler::without_cargos_own;
+use super::estimate::{Estimate, built_package, packages_of_tree};
+use super::home::home;
+use super::{toolchain, units};
+
+/// Set by a test: a directory that cargo has built in, of which what was built of the registry's packages can be taken.
+const UNITS_VARIABLE: &str = "QUANTLENS_TEST_UNITS";
+
+/// What is being done while the template is made ready.
+pub enum Progress<'a> {
+    /// Another process builds it.
+    Waiting,
+    /// The build has come so far; this package last.
+    Built(&'a Estimate, &'a str),
+    /// All is built.
+    End,
+}
+
+/// Where the template and its clones are, side by side: the libraries find each other by relative paths.
+pub fn kernel_directory() -> PathBuf {
+    home().data().join("kernel")
+}
+
+/// The template's directory.
+pub fn directory() -> PathBuf {
+    kernel_directory().join("template")
+}
+
+/// The `:dep` line's argument for the prelude, as evcxr keeps it: the path absolute.
+pub fn prelude_dependency() -> Result<String> {
+    // As evcxr resolves a notebook's relative path, so that the two are the same.
+    let prelude = home().sources().join("notebooks").join("prelude");
+    let prelude = prelude.canonicalize().with_context(|| format!("{} is missing", prelude.display()))?;
+    Ok(format!("quantlens-prelude = {{ path = \"{}\" }}", prelude.display().to_string().replace('\\', "\\\\")))
+}
+
+/// Where cargo puts what is built in such a directory.
+pub fn artifacts(directory: &Path) -> PathBuf {
+    directory.join("target").join("debug")
+}
+
+/// A built template. While this lives nobody changes it.
+pub struct Template {
+    pub directory: PathBuf,
+    /// Two templates of the same stamp hold the same libraries.
+    pub stamp: String,
+    _lock: File,
+}
+
+impl Template {
+    /// Builds what is not built, or only looks that nothing changed, which takes no time that is felt.
+    pub fn prepare(mut report: impl FnMut(Progress)) -> Result<Self> {
+        toolchain::ensure_std_sources().map_err(|error| anyhow!(error))?;
+        let directory = directory();
+        fs::create_dir_all(directory.join("src")).with_context(|| format!("could not make {}", directory.display()))?;
+        home().unpack()?;
+        let lock = File::create(kernel_directory().join("template.lock")).context("could not make the template's lock file")?;
+        let current = sources_stamp()?;
+        let stamp_file = directory.join("stamp");
+        lock.lock_shared().context("could not lock the template")?;
+        if fs::read_to_string(&stamp_file).is_ok_and(|stamp| stamp == current) {
+            return Ok(Self { directory, stamp: current, _lock: lock });
+        }
+        lock.unlock().context("could not unlock the template")?;
+        if lock.try_lock().is_err() {
+            report(Progress::Waiting);
+            lock.lock().context("could not lock the template")?;
+        }
+        // Whoever had it may have built it meanwhile.
+        if !fs::read_to_string(&stamp_file).is_ok_and(|stamp| stamp == current) {
+            let _ = fs::remove_file(&stamp_file);
+            build(&directory, &mut report)?;
+            fs::write(&stamp_file, &current).context("could not write the template's stamp")?;
+        }
+        lock.lock_shared().context("could not lock the template")?;
+        Ok(Self { directory, stamp: current, _lock: lock })
+    }
+}
+
+/// Removes the template and gives its directory; `None` if there is none, or a session is being started from it.
+pub fn remove() -> Result<Option<PathBuf>> {
+    let directory = directory();
+    let lock = kernel_directory().join("template.lock");
+    if !directory.is_dir()
+        || !File::create(&lock).with_context(|| format!("could not make {}", lock.display()))?.try_lock().is_ok()
+    {
+        return Ok(None);
+    }
+    fs::remove_dir_all(&directory).with_context(|| format!("could not remove {}", directory.display()))?;
+    Ok(Some(directory))
+}
+
+/// What the built libraries depend on: sources, versions, toolchain, flags.
+fn sources_stamp() -> Result<String> {
+    let sources = home().sources();
+    let mut files: Vec<PathBuf> = ["Cargo.toml", "Cargo.lock", "README.md"].iter().map(|name| sources.join(name)).collect();
+    for directory in ["src", "assets", "notebooks/prelude"] {
+        collect_files(&sources.join(directory), &mut files)?;
+    }
+    files.sort();
+    let mut hasher = DefaultHasher::new();
+    for file in files {
+        file.hash(&mut hasher);
+        fs::read(&file).with_context(|| format!("could not read {}", file.display()))?.hash(&mut hasher);
+    }
+    rustc_version()?.hash(&mut hasher);
+    std::env::var_os("RUSTFLAGS").hash(&mut hasher);
+    manifest()?.hash(&mut hasher);
+    Ok(format!("{:016x}", hasher.finish()))
+}
+
+/// Every file that can be part of a library. A link that leads nowhere, such as an editor's lock, cannot.
+fn collect_files(directory: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+    for entry in fs::read_dir(directory).with_context(|| format!("could not read {}", directory.display()))? {
+        let path = entry?.path();
+        match fs::metadata(&path) {
+            Ok(metadata) if metadata.is_dir() => collect_files(&path, files)?,
+            Ok(_) => files.push(path),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error).with_context(|| format!("could not read {}", path.display())),
+        }
+    }
+    Ok(())
+}
+
+fn build(directory: &Path, report: &mut impl FnMut(Progress)) -> Result<()> {
+    write_if_changed(&directory.join("Cargo.toml"), &manifest()?)?;
+    write_if_changed(&directory.join("src/lib.rs"), "")?;
+    fs::copy(home().sources().join("Cargo.lock"), directory.join("Cargo.lock")).context("could not copy Cargo.lock")?;
+    // For all platforms, as evcxr asks for the metadata of all, and offline.
+    let fetched = cargo(directory, &["fetch"]).output().context("could not run cargo: a Rust toolchain is needed")?;
+    if !fetched.status.success() {
+        bail!("the notebooks' crates could not be fetched:\n{}", String::from_utf8_lossy(&fetched.stderr));
+    }
+    let mut estimate = Estimate::new(packages(directory)?);
+    if let Some(units) = std::env::var_os(UNITS_VARIABLE) {
+        units::take_all(Path::new(&units), &artifacts(directory))?;
+    } else if let Some(clone) = home().clone_directory() {
+        // What the launcher's build has compiled.
+        units::take_over(clone, &artifacts(directory))?;
+    }
+
+    // As evcxr builds a cell, so that the cells find everything built.
+    let mut cargo = cargo(directory, &["rustc", "--message-format", "json-render-diagnostics", "--lib"]);
+    let mut child = cargo.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().context("could not run cargo")?;
+    let stderr = child.stderr.take();
+    let messages = std::thread::spawn(move || {
+        let mut text = String::new();
+        stderr.map(|mut stderr| stderr.read_to_string(&mut text));
+        text
+    });
+    for line in BufReader::new(child.stdout.take().context("cargo has no output")?).lines() {
+        let Some((package, is_fresh)) = built_package(&line?) else { continue };
+        estimate.built(&package, is_fresh);
+        if !is_fresh {
+            report(Progress::Built(&estimate, &package));
+        }
+    }
+    let status = child.wait()?;
+    let messages = messages.join().unwrap_or_default();
+    report(Progress::End);
+    if !status.success() {
+        bail!("the notebooks' prelude does not build:\n{messages}");
+    }
+    Ok(())
+}
+
+/// Packages that a build goes through.
+fn packages(directory: &Path) -> Result<BTreeSet<String>> {
+    let output = cargo(directory, &["tree", "--prefix", "none", "--no-dedupe", "--edges", "normal,build"]).output()?;
+    if !output.status.success() {
+        bail!("the notebooks' prelude does not resolve:\n{}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(packages_of_tree(&String::from_utf8_lossy(&output.stdout)))
+}
+
+/// cargo as evcxr calls it, with the compiler's wrapper that this process has set for all it starts.
+fn cargo(directory: &Path, arguments: &[&str]) -> Command {
+    let mut cargo = Command::new("cargo");
+    cargo
+        .args(arguments)
+        .current_dir(directory)
+        .stdin(Stdio::null())
+        .env("CARGO_TARGET_DIR", "target")
+        .env("CARGO_BUILD_BUILD_DIR", "target");
+    without_cargos_own(&mut cargo);
+    cargo
+}
+
+/// What `rustc -vV` prints: version, commit, host.
+pub fn rustc_version() -> Result<&'static str> {
+    static VERSION: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+    if let Some(version) = VERSION.get() {
+        return Ok(version);
+    }
+    let output = Command::new("rustc").arg("-vV").output().context("could not run rustc: a Rust toolchain is needed")?;
+    Ok(VERSION.get_or_init(|| String::from_utf8_lossy(&output.stdout).into_owned()))
+}
+
+fn write_if_changed(path: &Path, contents: &str) -> Result<()> {
+    if fs::read_to_string(path).is_ok_and(|existing| existing == contents) {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    fs::write(path, contents).with_context(|| format!("could not write {}", path.display()))
+}
+
+/// What our evcxr writes for a notebook whose first cell names the prelude (its `module.rs`, `get_cargo_toml_contents`). The profile is
+/// the workspace's, so that the crates it compiles are these.
+fn manifest() -> Result<String> {
+    Ok(format!(
+        r#"
+[package]
+name = "ctx"
+version = "1.0.0"
+edition = "2024"
+
+[lib]
+crate-type = ["cdylib"]
+path = "src/lib.rs"
+
+[profile.dev]
+opt-level = 2
+debug = false
+lto = "off"
+
+[profile.dev.package]
+"*" = {{ debug-assertions = false, overflow-checks = false }}
+quantlens = {{ codegen-units = 1 }}
+
+[dependencies]
+{}
+
+"#,
+        prelude_dependency()?
+    ))
+}
