@@ -30,7 +30,7 @@ from nbclient.exceptions import CellExecutionError
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 NOTEBOOKS = ROOT / "notebooks"
 LAB = ROOT / "target" / "lab"
-FIRST_CELL = ':dep quantlens-prelude = { path = "prelude" }\nuse quantlens_prelude::*;\nlet lab = init();'
+FIRST_CELL = ':dep quantlens-prelude = { path = "prelude" }\nuse quantlens_prelude::*;\ninit();'
 # Generous: a machine under load shall fail no test.
 PATIENCE = 300
 

@@ -74,7 +74,8 @@ impl Estimate {
             Some(left) => format!("about {} left", minutes(left)),
             None => "measuring how long it takes".to_owned(),
         };
-        format!("{}/{} crates, {}, {left}: {name}", self.done, self.total, minutes(elapsed))
+        let (done, total) = self.count();
+        format!("{done}/{total} crates, {}, {left}: {name}", minutes(elapsed))
     }
 
     fn left(&self) -> Option<Duration> {

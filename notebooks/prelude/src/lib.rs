@@ -3,8 +3,10 @@
 //! ```text
 //! :dep quantlens-prelude = { path = "prelude" }
 //! use quantlens_prelude::*;
-//! let lab = init();
+//! init();
 //! ```
+//!
+//! Only evcxr's own kernel needs the first and the last of these lines.
 //!
 //! It is a dylib, so that a cell links in milliseconds and all cells share one copy of every static (thread pools, fonts).
 
@@ -94,14 +96,8 @@ where
     })
 }
 
-/// What [`init`] returns, so that the first cell defines a variable: at the first one rust-analyzer reads all crates, which takes seconds,
-/// and the first cell waits anyway.
-#[derive(Debug, Clone, Copy)]
-pub struct Lab;
-
-/// Prepares the kernel; the first cell calls it. A panic becomes one message with its place, long work says how far it is, and text
-/// tables are wide enough for a report's names.
-pub fn init() -> Lab {
+/// Prepares evcxr's own kernel: a panic becomes one message with its place, long work says how far it is, and text tables are wide enough
+/// for a report's names. Where quantlens-lab runs the notebook, that is done already, and this does nothing.
+pub fn init() {
     session::prepare();
-    Lab
 }

@@ -420,10 +420,10 @@ fn packages_seen(workspace: &ProjectWorkspace) -> Vec<AbsPathBuf> {
         let end = seen.len();
         for index in start..end {
             for dependency in &cargo[seen[index]].dependencies {
-                // The kind's type has no public name.
-                let is_normal = format!("{:?}", dependency.kind) == "Normal";
-                let is_for_cells = is_normal && !is_macro(&dependency.pkg);
-                if is_for_cells && !seen.contains(&dependency.pkg) {
+                // A package that only a test or a build script needs is loaded too, if it is there: cargo's
+                // answer names few of them. Those of this name are there only for their features.
+                let is_used = !dependency.name.starts_with("features_of_") && !is_macro(&dependency.pkg);
+                if is_used && !seen.contains(&dependency.pkg) {
                     seen.push(dependency.pkg);
                 }
             }

@@ -93,7 +93,7 @@ fn a_committed_notebook_reads_well_without_running() {
     let data = || cells.iter().flat_map(|cell| cell["outputs"].as_array().unwrap()).map(|output| &output["data"]);
     assert_eq!(data().filter(|data| data.get("image/svg+xml").is_some() && data.get("image/png").is_some()).count(), 4);
     let is_frame = |data: &&Value| data["text/plain"][0].as_str().is_some_and(|line| line.starts_with("shape: ("));
-    assert_eq!(data().filter(is_frame).count(), 6);
+    assert_eq!(data().filter(is_frame).count(), 10);
     assert!(data().filter(is_frame).all(|data| data.get("text/html").is_some()), "a table shows as text only");
     let text = document.to_string();
     for foreign in [root().to_str().unwrap(), "/root/", "/home/", "/tmp/"] {
