@@ -30,16 +30,6 @@ pub unsafe fn wrap_all() -> Result<()> {
     Ok(())
 }
 
-/// Takes the wrapper from what this command builds, and gives back the one that was there before.
-pub fn unwrapped(command: &mut Command) {
-    match env::var_os(VARIABLE) {
-        Some(before) if !before.is_empty() => command.env(CARGOS_VARIABLE, before),
-        Some(_) => command.env_remove(CARGOS_VARIABLE),
-        None => return,
-    };
-    command.env_remove(VARIABLE);
-}
-
 /// Without what `cargo run` and `cargo test` set for whatever they start: a build of its own shall not see it.
 pub fn without_cargos_own(command: &mut Command) {
     for (name, _) in env::vars_os() {

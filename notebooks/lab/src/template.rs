@@ -16,7 +16,7 @@ use super::estimate::{Estimate, built_package, packages_of_tree};
 use super::home::home;
 use super::{toolchain, units};
 
-/// Set by a test: a directory that cargo has built in, of which what was built of the registry's packages can be taken.
+/// Set by a test: a directory such as `target/debug`, of which what cargo has built there can be taken.
 const UNITS_VARIABLE: &str = "QUANTLENS_TEST_UNITS";
 
 /// What is being done while the template is made ready.
@@ -145,13 +145,12 @@ fn build(directory: &Path, report: &mut impl FnMut(Progress)) -> Result<()> {
     if !fetched.status.success() {
         bail!("the notebooks' crates could not be fetched:\n{}", String::from_utf8_lossy(&fetched.stderr));
     }
-    let mut estimate = Estimate::new(packages(directory)?);
-    if let Some(units) = std::env::var_os(UNITS_VARIABLE) {
-        units::take_all(Path::new(&units), &artifacts(directory))?;
-    } else if let Some(clone) = home().clone_directory() {
-        // What the launcher's build has compiled.
-        units::take_over(clone, &artifacts(directory))?;
+    let packages = packages(directory)?;
+    if let Some(built) = built_elsewhere() {
+        units::take_over(&packages, &built, &artifacts(directory))
+            .with_context(|| format!("could not take over what is built in {}", built.display()))?;
     }
+    let mut estimate = Estimate::new(packages);
 
     // As evcxr builds a cell, so that the cells find everything built.
     let mut cargo = cargo(directory, &["rustc", "--message-format", "json-render-diagnostics", "--lib"]);
@@ -176,6 +175,16 @@ fn build(directory: &Path, report: &mut impl FnMut(Progress)) -> Result<()> {
         bail!("the notebooks' prelude does not build:\n{messages}");
     }
     Ok(())
+}
+
+/// Where the launcher's build, or the tests', has compiled most of the libraries.
+fn built_elsewhere() -> Option<PathBuf> {
+    if let Some(units) = std::env::var_os(UNITS_VARIABLE) {
+        return Some(PathBuf::from(units));
+    }
+    let clone = home().clone_directory()?;
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or(PathBuf::from("target"), PathBuf::from);
+    Some(clone.join(target).join("debug"))
 }
 
 /// Packages that a build goes through.

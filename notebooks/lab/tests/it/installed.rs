@@ -8,7 +8,7 @@ use crate::{lab, outcome, root};
 
 #[test]
 fn it_runs_a_notebook_in_an_empty_folder_without_the_clone() {
-    // The crates themselves are not compiled again for this test: they come from what the clone has built.
+    // What is the registry's is not compiled again for this test: it comes from what the clone has built.
     assert!(outcome(&mut lab(&["kernel", "warm"])).success);
     let directory = tempfile::tempdir().unwrap();
     let program = directory.path().join("bin").join("quantlens-lab");

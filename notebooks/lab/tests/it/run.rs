@@ -96,7 +96,7 @@ fn a_committed_notebook_reads_well_without_running() {
     assert_eq!(data().filter(is_frame).count(), 10);
     assert!(data().filter(is_frame).all(|data| data.get("text/html").is_some()), "a table shows as text only");
     let text = document.to_string();
-    for foreign in [root().to_str().unwrap(), "/root/", "/home/", "/tmp/"] {
+    for foreign in [root.to_str().unwrap(), "/root/", "/home/", "/tmp/"] {
         assert!(!text.contains(foreign), "{foreign}");
     }
 }
