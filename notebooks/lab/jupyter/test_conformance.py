@@ -29,4 +29,5 @@ class Conformance(jupyter_kernel_test.KernelTests):
         {"code": PRELUDE + 'show(&Tensor::from_vec("x", vec![1.0])?);', "mime": "text/plain"},
     ]
     code_inspect_sample = "String"
+    code_history_pattern = "6*7"
     supported_history_operations = ("tail", "range", "search")

@@ -165,13 +165,22 @@ impl Prelude {
             function();
         }
     }
+
+    /// While a cell runs, what comes by evcxr's pipe are the answers to what it asks, a line each.
+    fn take_answers_from(&self, pipe: &PipeReader) {
+        // SAFETY: its signature, in notebooks/prelude/src/session.rs.
+        if let Ok(function) = unsafe { self.library.get::<extern "C" fn(RawFd)>("quantlens_take_answers_from") } {
+            function(pipe.as_raw_fd());
+        }
+    }
 }
 
 /// evcxr's own loop (its `runtime.rs`), which for each line `LOAD_AND_RUN library function` calls the function. It returns only an error.
-fn run_cells(mut commands: impl BufRead, prelude: Option<&Path>, secret: &str) -> Result<Infallible> {
+fn run_cells(mut commands: BufReader<PipeReader>, prelude: Option<&Path>, secret: &str) -> Result<Infallible> {
     if let Some(path) = prelude {
         let prelude = Prelude::load(path).with_context(|| format!("could not load {}", path.display()))?;
         prelude.call("quantlens_prepare");
+        prelude.take_answers_from(commands.get_ref());
         let _ = PRELUDE.set(prelude);
     }
     let say = |words: &str| -> Result<()> {

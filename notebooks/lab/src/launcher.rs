@@ -44,7 +44,8 @@ fn cargo<A: AsRef<OsStr>>(workspace: &Path, arguments: impl IntoIterator<Item = 
 fn build(workspace: &Path) -> Result<PathBuf, String> {
     // Later the notebooks' libraries are built elsewhere, and from sources of another day; polars is not compiled for it again.
     let is_first = !workspace.join("target/lab/kernel/template/stamp").exists();
-    let mut packages = vec!["--locked", "--package", "quantlens-lab"];
+    // It has the sources beside it, so it need not carry them.
+    let mut packages = vec!["--locked", "--no-default-features", "--features", "quantlens-lab/session", "--package", "quantlens-lab"];
     if is_first {
         packages.extend(["--package", "quantlens"]);
         // It shows its own progress.
@@ -77,6 +78,7 @@ fn build(workspace: &Path) -> Result<PathBuf, String> {
     loop {
         match lines.recv_timeout(Duration::from_secs(1)) {
             Ok(line) => {
+                program = executable(&line).or(program);
                 if let Some((package, is_fresh)) = built_package(&line) {
                     estimate.built(&package, is_fresh);
                     if is_fresh {
@@ -84,7 +86,6 @@ fn build(workspace: &Path) -> Result<PathBuf, String> {
                     }
                     name = package;
                 }
-                program = executable(&line).or(program);
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,

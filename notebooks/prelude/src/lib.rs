@@ -58,7 +58,7 @@ fn representations(value: &dyn Any, debug: &dyn Debug) -> Vec<Content> {
 /// # Panics
 /// With `interrupted`, when the cell was interrupted instead of answered.
 pub fn get_string(prompt: &str) -> String {
-    session::unless_interrupted(evcxr_input::get_string(prompt))
+    session::ask(prompt, false)
 }
 
 /// Asks the user for a line that is not shown.
@@ -66,7 +66,7 @@ pub fn get_string(prompt: &str) -> String {
 /// # Panics
 /// As [`get_string`].
 pub fn get_password(prompt: &str) -> String {
-    session::unless_interrupted(evcxr_input::get_password(prompt))
+    session::ask(prompt, true)
 }
 
 /// Goes through items while a bar shows how far it is.

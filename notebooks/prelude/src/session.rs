@@ -5,6 +5,7 @@
 
 use std::io::Write as _;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Once, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -125,12 +126,53 @@ extern "C" fn quantlens_flush() {
     let _ = std::io::stdout().flush();
 }
 
-/// An answer, unless it is none.
-pub(crate) fn unless_interrupted(answer: String) -> String {
+/// Where our own session gives the answers to questions; 0 under another kernel, which gives them on standard input.
+static ANSWERS: AtomicI32 = AtomicI32::new(0);
+
+/// Called by our own runtime before any cell, with the number of a pipe that stays open.
+#[unsafe(no_mangle)]
+extern "C" fn quantlens_take_answers_from(pipe: i32) {
+    ANSWERS.store(pipe, Ordering::Relaxed);
+}
+
+/// Asks, and waits for the answer.
+///
+/// # Panics
+/// When the cell was interrupted instead of answered.
+pub(crate) fn ask(prompt: &str, is_password: bool) -> String {
+    let answer = match (ANSWERS.load(Ordering::Relaxed), is_password) {
+        (0, false) => evcxr_input::get_string(prompt),
+        (0, true) => evcxr_input::get_password(prompt),
+        (pipe, _) => {
+            let command = if is_password { evcxr_input::GET_CMD_PASSWORD } else { evcxr_input::GET_CMD };
+            println!("{command}:{prompt}");
+            read_line(pipe)
+        }
+    };
     if progress::is_interrupted() {
         panic!("interrupted");
     }
     answer
+}
+
+/// A line from a pipe, and not a byte more: what follows is for somebody else.
+#[cfg(unix)]
+fn read_line(pipe: i32) -> String {
+    use std::io::Read as _;
+    use std::os::fd::FromRawFd as _;
+    // SAFETY: our runtime keeps it open as long as the process lives, and it is not closed here.
+    let mut pipe = std::mem::ManuallyDrop::new(unsafe { std::fs::File::from_raw_fd(pipe) });
+    let (mut line, mut byte) = (Vec::new(), [0]);
+    while matches!(pipe.read(&mut byte), Ok(1)) && byte != *b"\n" {
+        line.extend_from_slice(&byte);
+    }
+    String::from_utf8_lossy(&line).trim().to_owned()
+}
+
+/// Our runtime gives answers only where it knows how.
+#[cfg(not(unix))]
+fn read_line(_: i32) -> String {
+    String::new()
 }
 
 /// Between two items of work.
