@@ -37,21 +37,32 @@ pub fn contents(value: &dyn Any) -> Option<Vec<Content>> {
     if let Some(tensor) = value.downcast_ref::<Tensor>() {
         return Some(vec![Content::Text("text/plain", format!("{tensor:?}"))]);
     }
-    result_contents::<Error>(value).or_else(|| result_contents::<polars::prelude::PolarsError>(value))
+    match outcome(value)? {
+        Ok(inner) => contents(inner),
+        Err(error) => Some(vec![Content::Text("text/plain", format!("error: {error}"))]),
+    }
 }
 
-fn result_contents<E: std::fmt::Display + 'static>(value: &dyn Any) -> Option<Vec<Content>> {
-    fn of<T: Any, E: std::fmt::Display + 'static>(value: &dyn Any) -> Option<Vec<Content>> {
-        match value.downcast_ref::<Result<T, E>>()? {
-            Ok(inner) => contents(inner),
-            Err(error) => Some(vec![Content::Text("text/plain", format!("error: {error}"))]),
-        }
+/// The message of a value that is the `Err` of a `Result` which [`contents`] would show: a cell that ends with it has failed. `None` of
+/// any other value.
+pub fn failure(value: &dyn Any) -> Option<String> {
+    outcome(value)?.err()
+}
+
+/// What is in a `Result` of something that is shown, or its error's message.
+fn outcome(value: &dyn Any) -> Option<Result<&dyn Any, String>> {
+    fn of<T: Any, E: std::fmt::Display + 'static>(value: &dyn Any) -> Option<Result<&dyn Any, String>> {
+        let result = value.downcast_ref::<Result<T, E>>()?;
+        Some(result.as_ref().map(|inner| inner as &dyn Any).map_err(E::to_string))
     }
-    of::<DataFrame, E>(value)
-        .or_else(|| of::<Series, E>(value))
-        .or_else(|| of::<Figure, E>(value))
-        .or_else(|| of::<Tensor, E>(value))
-        .or_else(|| of::<(), E>(value))
+    fn with<E: std::fmt::Display + 'static>(value: &dyn Any) -> Option<Result<&dyn Any, String>> {
+        of::<DataFrame, E>(value)
+            .or_else(|| of::<Series, E>(value))
+            .or_else(|| of::<Figure, E>(value))
+            .or_else(|| of::<Tensor, E>(value))
+            .or_else(|| of::<(), E>(value))
+    }
+    with::<Error>(value).or_else(|| with::<polars::prelude::PolarsError>(value))
 }
 
 fn frame_contents(frame: &DataFrame) -> Vec<Content> {

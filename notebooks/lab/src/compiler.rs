@@ -51,7 +51,7 @@ pub fn run_if_wrapper() {
     let Some(around) = env::var_os(VARIABLE) else { return };
     let arguments: Vec<OsString> = env::args_os().skip(1).collect();
     let [rustc, flags @ ..] = arguments.as_slice() else { return };
-    if !Path::new(rustc).file_stem().is_some_and(|stem| stem == "rustc") {
+    if Path::new(rustc).file_stem().is_none_or(|stem| stem != "rustc") {
         return;
     }
     let mut command = Command::new(if around.is_empty() { rustc } else { &around });

@@ -45,7 +45,8 @@ fn build(workspace: &Path) -> Result<PathBuf, String> {
     // Later the notebooks' libraries are built elsewhere, and from sources of another day; polars is not compiled for it again.
     let is_first = !workspace.join("target/lab/kernel/template/stamp").exists();
     // It has the sources beside it, so it need not carry them.
-    let mut packages = vec!["--locked", "--no-default-features", "--features", "quantlens-lab/session", "--package", "quantlens-lab"];
+    let mut packages =
+        vec!["--locked", "--no-default-features", "--features", "quantlens-lab/session", "--package", "quantlens-lab"];
     if is_first {
         packages.extend(["--package", "quantlens"]);
         // It shows its own progress.

@@ -23,6 +23,8 @@ pub enum Piece {
     Progress { what: String, done: usize, total: usize },
     /// Long work has ended before its last step.
     ProgressEnd,
+    /// The cell's value is an error.
+    Failed,
     /// A line that evcxr must see to know what became of the cell.
     ForEvcxr(String),
     /// A process that runs cells is there, of this number.
@@ -226,6 +228,7 @@ fn shown(bytes: &[u8]) -> Mark {
                 let (what, end) = sized(bytes, length, size)?;
                 Ok(Mark::Whole(Piece::Progress { what, done, total }, end))
             }
+            ["failed"] => Ok(Mark::Whole(Piece::Failed, length)),
             ["progress-end"] => Ok(Mark::Whole(Piece::ProgressEnd, length)),
             [word @ ("display" | "value"), count] => {
                 let count: usize = count.parse().map_err(|_| Mark::None)?;
@@ -335,7 +338,7 @@ mod tests {
         let stream = "a é\u{1e}5ec2e7 complete\nb EVCXR_PANIC_NOTIFICATION\nEVCXR_other E\u{1e}5ec2e7 fence 7\n\u{1e}display 2\n\
             text/html 7\n<b>\n…\nimage/png 3\n\n\n\n\n\u{1e}value 0\nEVCXR_BEGIN_CONTENT text/plain\n1\n2\nEVCXR_END_CONTENT\n\
             EVCXR_BEGIN_CONTENT text/html\n\nEVCXR_END_CONTENT\n\u{1e}progress 3 10 6\nreport\n\u{1e}no mark\n\
-            EVCXR_INPUT_REQUEST:name: \n\u{1e}progress-end\n\u{1e}5ec2e7 hello 12\n\u{1e}5ec2e7 started\n\u{1e}progress 1 2 18446744073709551615\nend";
+            EVCXR_INPUT_REQUEST:name: \n\u{1e}progress-end\n\u{1e}failed\n\u{1e}5ec2e7 hello 12\n\u{1e}5ec2e7 started\n\u{1e}progress 1 2 18446744073709551615\nend";
         let expected = [
             text("a é"),
             Piece::Complete,
@@ -351,6 +354,7 @@ mod tests {
             text("\u{1e}no mark\n"),
             Piece::ForEvcxr("EVCXR_INPUT_REQUEST:name: ".to_owned()),
             Piece::ProgressEnd,
+            Piece::Failed,
             Piece::Hello(12),
             Piece::Started,
             text("\u{1e}progress 1 2 18446744073709551615\nend"),

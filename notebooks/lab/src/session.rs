@@ -234,6 +234,7 @@ impl Session {
             Piece::Value(bundle) => cell.value.extend(bundle),
             Piece::Progress { what, done, total } => front.show(Event::Progress { what, done, total }),
             Piece::ProgressEnd => front.show(Event::ProgressEnd),
+            Piece::Failed => cell.outcome = Outcome::Failed,
             Piece::ForEvcxr(line) if line.starts_with(PANICKED) => cell.outcome = Outcome::Panicked,
             Piece::ForEvcxr(line) if line.starts_with(FAILED) => cell.outcome = Outcome::Failed,
             Piece::ForEvcxr(line) if line.starts_with(INPUT) => {

@@ -93,10 +93,12 @@ impl Template {
 /// Removes the template and gives its directory; `None` if there is none, or a session is being started from it.
 pub fn remove() -> Result<Option<PathBuf>> {
     let directory = directory();
-    let lock = kernel_directory().join("template.lock");
-    if !directory.is_dir()
-        || !File::create(&lock).with_context(|| format!("could not make {}", lock.display()))?.try_lock().is_ok()
-    {
+    if !directory.is_dir() {
+        return Ok(None);
+    }
+    let path = kernel_directory().join("template.lock");
+    let lock = File::create(&path).with_context(|| format!("could not make {}", path.display()))?;
+    if lock.try_lock().is_err() {
         return Ok(None);
     }
     fs::remove_dir_all(&directory).with_context(|| format!("could not remove {}", directory.display()))?;

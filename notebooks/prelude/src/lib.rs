@@ -32,13 +32,13 @@ pub use quantlens::*;
 /// evcxr calls a method of this name on the last expression. One blanket implementation makes every such cell compile at the first
 /// attempt, where it would take a second one for types without the method.
 pub trait Show {
-    /// Writes the value's representations to where the kernel reads them.
+    /// Writes the value's representations to where the kernel reads them. An `Err` of a table or a picture is the cell's error.
     fn evcxr_display(&self);
 }
 
 impl<T: Debug + Any> Show for T {
     fn evcxr_display(&self) {
-        session::send_value(&representations(self, self));
+        show_value(self, self);
     }
 }
 
@@ -49,6 +49,14 @@ pub fn show<T: Debug + Any>(value: &T) {
 }
 
 /// Not generic, so that a cell has none of it to compile.
+fn show_value(value: &dyn Any, debug: &dyn Debug) {
+    match quantlens::display::failure(value) {
+        Some(error) => session::fail(&error),
+        None => session::send_value(&representations(value, debug)),
+    }
+}
+
+/// Not generic either.
 fn representations(value: &dyn Any, debug: &dyn Debug) -> Vec<Content> {
     contents(value).unwrap_or_else(|| vec![Content::Text("text/plain", format!("{debug:?}"))])
 }

@@ -33,6 +33,16 @@ pub(crate) fn send_value(contents: &[Content]) {
     }
 }
 
+/// The cell's last expression is an error. evcxr's own kernel has no word for that; there it is shown.
+pub(crate) fn fail(error: &str) {
+    if is_our_session() {
+        eprintln!("\x1eerror {}\n{error}", error.len());
+        write(b"\x1efailed\n");
+    } else {
+        send_value(&[Content::Text("text/plain", format!("error: {error}"))]);
+    }
+}
+
 /// A display in the middle of a cell. evcxr has one display a cell, so there it is text.
 pub(crate) fn send_display(contents: &[Content]) {
     if is_our_session() {

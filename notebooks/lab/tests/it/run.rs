@@ -119,6 +119,12 @@ fn a_failing_question_mark_fails() {
 }
 
 #[test]
+fn a_cell_that_ends_with_an_error_fails() {
+    let message = failing(&[code("a", "use quantlens_prelude::*;"), code("b", "Tensor::from_vec(\"x\", vec![f64::NAN])")]);
+    assert!(message.contains("cell 2 failed (Error)") && message.contains("tensor `x` has NaN at index 0"), "{message}");
+}
+
+#[test]
 fn a_cell_that_does_not_compile_fails() {
     let message = failing(&[code("a", "// The second line is wrong.\nlet x: u32 = \"text\";\nx")]);
     assert!(message.contains("cell 1 failed (CompileError)"), "{message}");
