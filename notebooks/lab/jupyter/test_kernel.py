@@ -5,6 +5,7 @@ Nothing here is timed: how fast it is, times.py measures.
 
 import base64
 import concurrent.futures
+import fcntl
 import json
 import os
 import pathlib
@@ -514,6 +515,29 @@ class Life(unittest.TestCase):
         manager.cleanup_connection_file()
         self.assertEqual(process.returncode, 1)
         self.assertIn(f"could not listen on port {manager.shell_port}", process.stderr)
+
+    def test_the_first_cell_says_that_the_libraries_are_being_built(self):
+        stamp, hidden = LAB / "kernel" / "template" / "stamp", LAB / "kernel" / "template" / "hidden-stamp"
+        # As if another process were building them.
+        with open(LAB / "kernel" / "template.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            stamp.rename(hidden)
+            try:
+                with Kernel(is_awaited=False) as kernel:
+                    message_id = kernel.send(FIRST_CELL + '\nprintln!("ran");')
+                    messages = kernel.messages(message_id)
+                    bar = next(m for m in messages if m["msg_type"] == "display_data")
+                    self.assertIn("another process builds the notebooks' libraries", bar["content"]["data"]["text/plain"])
+                    hidden.rename(stamp)
+                    fcntl.flock(lock, fcntl.LOCK_UN)
+                    outputs = [(m["msg_type"], m["content"]) for m in messages]
+                    self.assertEqual(kernel.reply(message_id)["status"], "ok")
+                    kinds = [kind for kind, _ in outputs]
+                    self.assertIn("clear_output", kinds)
+                    self.assertEqual(text_of(outputs[kinds.index("clear_output") :]), "ran\n")
+            finally:
+                if hidden.exists():
+                    hidden.rename(stamp)
 
     def test_an_editors_dangling_link_stops_nothing(self):
         link = ROOT / "src" / ".#lib.rs"

@@ -30,17 +30,6 @@ pub unsafe fn wrap_all() -> Result<()> {
     Ok(())
 }
 
-/// Without what `cargo run` and `cargo test` set for whatever they start: a build of its own shall not see it.
-pub fn without_cargos_own(command: &mut Command) {
-    for (name, _) in env::vars_os() {
-        let is_inherited =
-            name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_"));
-        if is_inherited {
-            command.env_remove(name);
-        }
-    }
-}
-
 /// The variables that are the wrapper's, which the cells' process shall not hand on.
 pub const VARIABLES: [&str; 2] = [VARIABLE, CARGOS_VARIABLE];
 

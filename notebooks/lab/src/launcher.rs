@@ -37,6 +37,7 @@ fn launch() -> Result<Command, String> {
 fn cargo<A: AsRef<OsStr>>(workspace: &Path, arguments: impl IntoIterator<Item = A>) -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
     cargo.args(arguments).current_dir(workspace).stdin(Stdio::null());
+    toolchain::without_cargos_own(&mut cargo);
     cargo
 }
 

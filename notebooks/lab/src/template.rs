@@ -3,25 +3,29 @@
 //! The versions are those of the workspace's `Cargo.lock`, which is laid beside them.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use super::compiler::without_cargos_own;
 use super::estimate::{Estimate, built_package, packages_of_tree};
 use super::home::home;
 use super::{toolchain, units};
+
+/// How often whoever waits for a build is told how far it is.
+const REPORT_EVERY: Duration = Duration::from_millis(300);
 
 /// Set by a test: a directory such as `target/debug`, of which what cargo has built there can be taken.
 const UNITS_VARIABLE: &str = "QUANTLENS_TEST_UNITS";
 
 /// What is being done while the template is made ready.
 pub enum Progress<'a> {
-    /// Another process builds it.
+    /// Another process builds it. Said again and again.
     Waiting,
     /// The build has come so far; this package last.
     Built(&'a Estimate, &'a str),
@@ -70,15 +74,12 @@ impl Template {
         let lock = File::create(kernel_directory().join("template.lock")).context("could not make the template's lock file")?;
         let current = sources_stamp()?;
         let stamp_file = directory.join("stamp");
-        lock.lock_shared().context("could not lock the template")?;
+        wait_for(|| lock.try_lock_shared(), &mut report)?;
         if fs::read_to_string(&stamp_file).is_ok_and(|stamp| stamp == current) {
             return Ok(Self { directory, stamp: current, _lock: lock });
         }
         lock.unlock().context("could not unlock the template")?;
-        if lock.try_lock().is_err() {
-            report(Progress::Waiting);
-            lock.lock().context("could not lock the template")?;
-        }
+        wait_for(|| lock.try_lock(), &mut report)?;
         // Whoever had it may have built it meanwhile.
         if !fs::read_to_string(&stamp_file).is_ok_and(|stamp| stamp == current) {
             let _ = fs::remove_file(&stamp_file);
@@ -87,6 +88,20 @@ impl Template {
         }
         lock.lock_shared().context("could not lock the template")?;
         Ok(Self { directory, stamp: current, _lock: lock })
+    }
+}
+
+/// Waits until no other process has the lock in a way that forbids this.
+fn wait_for(try_lock: impl Fn() -> Result<(), TryLockError>, report: &mut impl FnMut(Progress)) -> Result<()> {
+    loop {
+        match try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::Error(error)) => return Err(error).context("could not lock the template"),
+            Err(TryLockError::WouldBlock) => {
+                report(Progress::Waiting);
+                std::thread::sleep(REPORT_EVERY);
+            }
+        }
     }
 }
 
@@ -163,12 +178,24 @@ fn build(directory: &Path, report: &mut impl FnMut(Progress)) -> Result<()> {
         stderr.map(|mut stderr| stderr.read_to_string(&mut text));
         text
     });
-    for line in BufReader::new(child.stdout.take().context("cargo has no output")?).lines() {
-        let Some((package, is_fresh)) = built_package(&line?) else { continue };
-        estimate.built(&package, is_fresh);
-        if !is_fresh {
-            report(Progress::Built(&estimate, &package));
+    let stdout = child.stdout.take().context("cargo has no output")?;
+    let (sender, lines) = channel();
+    std::thread::spawn(move || BufReader::new(stdout).lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+    // Also while nothing is finished: a single crate can take a minute.
+    let mut last = None;
+    loop {
+        match lines.recv_timeout(REPORT_EVERY) {
+            Ok(line) => {
+                let Some((package, is_fresh)) = built_package(&line) else { continue };
+                estimate.built(&package, is_fresh);
+                if !is_fresh {
+                    last = Some(package);
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => break,
         }
+        report(Progress::Built(&estimate, last.as_deref().unwrap_or("starting")));
     }
     let status = child.wait()?;
     let messages = messages.join().unwrap_or_default();
@@ -207,7 +234,7 @@ fn cargo(directory: &Path, arguments: &[&str]) -> Command {
         .stdin(Stdio::null())
         .env("CARGO_TARGET_DIR", "target")
         .env("CARGO_BUILD_BUILD_DIR", "target");
-    without_cargos_own(&mut cargo);
+    toolchain::without_cargos_own(&mut cargo);
     cargo
 }
 

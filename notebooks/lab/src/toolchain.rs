@@ -1,5 +1,6 @@
-//! What the lab needs of the Rust toolchain beyond the compiler: the sources of the standard library, from which rust-analyzer knows the
-//! types of a cell. Only the standard library is used here, so that the launcher has this too.
+//! The Rust toolchain: how cargo is called from a program that cargo has started, and what is needed beyond the compiler, the sources of
+//! the standard library, from which rust-analyzer knows the types of a cell. Only the standard library is used here, so that the launcher
+//! has this too.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -34,6 +35,18 @@ pub fn ensure_std_sources() -> Result<(), String> {
          rust-src`, or, where Rust is not rustup's, install the package of the Rust sources that belongs to it",
         sysroot.display()
     ))
+}
+
+/// Takes from a call of cargo what `cargo run` and `cargo test` have set for this process. Some build scripts look at it, and their crates
+/// would be compiled again in turns.
+pub fn without_cargos_own(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        let is_inherited =
+            name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_"));
+        if is_inherited {
+            command.env_remove(name);
+        }
+    }
 }
 
 /// The directory of the toolchain that `rustc` on the path belongs to.

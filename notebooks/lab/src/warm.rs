@@ -15,9 +15,15 @@ const LINE_EVERY: Duration = Duration::from_secs(15);
 pub fn shower() -> Result<impl FnMut(Progress)> {
     let bar = ProgressBar::new(0).with_style(style("libraries [{bar:30}] {msg}")?);
     let is_terminal = std::io::stderr().is_terminal();
+    let mut is_waiting = false;
     let mut last: Option<Instant> = None;
     Ok(move |progress: Progress| match progress {
-        Progress::Waiting => bar.suspend(|| eprintln!("another process builds the notebooks' libraries: waiting for it")),
+        Progress::Waiting => {
+            if !is_waiting {
+                is_waiting = true;
+                eprintln!("another process builds the notebooks' libraries: waiting for it");
+            }
+        }
         Progress::Built(estimate, package) => {
             let (done, total) = estimate.count();
             bar.set_length(total as u64);
