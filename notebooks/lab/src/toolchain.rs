@@ -41,9 +41,8 @@ pub fn ensure_std_sources() -> Result<(), String> {
 /// would be compiled again in turns.
 pub fn without_cargos_own(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
-        let is_inherited =
-            name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_"));
-        if is_inherited {
+        let is_theirs = |name: &str| name == "OUT_DIR" || name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+        if name.to_str().is_some_and(is_theirs) {
             command.env_remove(name);
         }
     }
