@@ -1,19 +1,19 @@
 //! `Figure`: a chart as data, drawn by plotters to SVG and PNG, the same bytes everywhere.
 
 mod doubled;
+mod glyph;
 
 use std::path::Path;
 use std::sync::OnceLock;
 
 use plotters::coord::Shift;
-use plotters::element::{Drawable, PointCollection};
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{FontStyle, register_font};
-use plotters_backend::DrawingErrorKind;
 use png::PixelDimensions;
 
 use self::doubled::Doubled;
+use self::glyph::Glyph;
 use crate::error::{Error, Result};
 
 /// Colours of the Okabe-Ito palette, which stay apart for every kind of colour vision.
@@ -332,44 +332,6 @@ fn wrapped<DB: DrawingBackend>(root: &DrawingArea<DB, Shift>, content: &str, siz
         }
     }
     Ok(lines)
-}
-
-/// A marker at a point, in pixels whatever the scale of the axes.
-struct Glyph<C> {
-    at: C,
-    marker: Marker,
-    color: RGBColor,
-}
-
-impl<'a, C> PointCollection<'a, C> for &'a Glyph<C> {
-    type Point = &'a C;
-    type IntoIter = std::iter::Once<&'a C>;
-
-    fn point_iter(self) -> Self::IntoIter {
-        std::iter::once(&self.at)
-    }
-}
-
-impl<C, DB: DrawingBackend> Drawable<DB> for Glyph<C> {
-    fn draw<I: Iterator<Item = (i32, i32)>>(
-        &self,
-        mut points: I,
-        backend: &mut DB,
-        _: (u32, u32),
-    ) -> std::result::Result<(), DrawingErrorKind<DB::ErrorType>> {
-        let Some((x, y)) = points.next() else { return Ok(()) };
-        let thick = self.color.stroke_width(2);
-        let mut path = |corners: &[(i32, i32)]| {
-            backend.draw_path(corners.iter().map(|(dx, dy)| (x + dx, y + dy)).collect::<Vec<_>>(), &thick)
-        };
-        match self.marker {
-            Marker::Disc => backend.draw_circle((x, y), 3, &self.color.filled(), true),
-            Marker::Circle => backend.draw_circle((x, y), 7, &thick, false),
-            Marker::Cross => path(&[(-6, -6), (6, 6)]).and_then(|()| path(&[(-6, 6), (6, -6)])),
-            Marker::Square => path(&[(-6, -6), (6, -6), (6, 6), (-6, 6), (-6, -6)]),
-            Marker::Triangle => path(&[(0, -8), (7, 6), (-7, 6), (0, -8)]),
-        }
-    }
 }
 
 /// Smallest and largest of the numbers, with a margin of this share to both sides; `None` of none.

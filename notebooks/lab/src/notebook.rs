@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::cell_error::CellError;
 use super::marks::Stream;
-use super::output::{Media, is_text, json_of, metadata};
+use super::media::{Media, is_text, json_of, metadata};
 use super::session::Event;
 
 /// A notebook file: checked to be nbformat 4 in Rust, and kept as it is but for what a run changes.

@@ -8,7 +8,7 @@ use ra_ap_rustc_lexer::{FrontmatterAllowed, LiteralKind, TokenKind, tokenize};
 use serde_json::{Map, Value, json};
 
 use super::live::jupyter_media;
-use crate::output::Media;
+use crate::media::Media;
 use crate::session::Session;
 use crate::template::rustc_version;
 

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use super::{Shared, Wire};
 use crate::html::escape;
 use crate::marks::Stream;
-use crate::output::{Media, json_of, metadata};
+use crate::media::{Media, json_of, metadata};
 use crate::session::{Event, Front, nobody_answers};
 use crate::steering::Interrupter;
 
