@@ -164,14 +164,17 @@ impl Figure {
         &self.title
     }
 
-    /// The figure as SVG text, 900 by 500 units, without scripts or fonts of its own. Where there is less room, it shrinks.
+    /// The figure as SVG text, 900 by 500 units, without scripts or fonts of its own. It is as wide as its place, up to 900 pixels.
     ///
     /// # Errors
     /// [`Error::Draw`] if it has no finite point.
     pub fn to_svg(&self) -> Result<String> {
+        let (width, height) = SIZE;
         let mut svg = String::new();
         self.draw(SVGBackend::with_string(&mut svg, SIZE))?;
-        Ok(svg.replacen("<svg ", "<svg style=\"max-width:100%;height:auto\" ", 1))
+        // JupyterLab and the page show it as an image, whose size is this and nothing else.
+        let fixed = format!("<svg width=\"{width}\" height=\"{height}\" ");
+        Ok(svg.replacen(&fixed, &format!("<svg width=\"100%\" style=\"max-width:{width}px\" "), 1))
     }
 
     /// The figure as a PNG file of 1800 by 1000 pixels, 144 to the inch: to be shown at 900 by 500, as Jupyter does.
