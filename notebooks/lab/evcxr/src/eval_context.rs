@@ -30,10 +30,10 @@ use crate::toml_parse;
 use crate::use_trees::Import;
 use anyhow::Result;
 use once_cell::sync::Lazy;
-use ra_ap_syntax::TextRange;
 use ra_ap_syntax::AstNode;
 use ra_ap_syntax::SyntaxKind;
 use ra_ap_syntax::SyntaxNode;
+use ra_ap_syntax::TextRange;
 use ra_ap_syntax::ast;
 use regex::Regex;
 use std::collections::HashMap;
@@ -270,9 +270,14 @@ impl Config {
     /// than all else and gains nothing one sees. The level of optimisation is the cell's alone, so that
     /// another one compiles no library again.
     pub(crate) fn cell_flags(&self) -> Vec<String> {
-        let mut flags = ["-Clto=off", "-Ccodegen-units=4", "-Cprefer-dynamic", "-Crpath"]
-            .map(str::to_owned)
-            .to_vec();
+        let mut flags = [
+            "-Clto=off",
+            "-Ccodegen-units=4",
+            "-Cprefer-dynamic",
+            "-Crpath",
+        ]
+        .map(str::to_owned)
+        .to_vec();
         flags.push(format!("-Copt-level={}", self.opt_level));
         if self.linker == "lld" {
             flags.push(format!("-Clink-arg=-fuse-ld={}", self.linker));
@@ -1060,10 +1065,7 @@ impl Words {
         // Beyond ASCII no character is taken for the end of a name.
         let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_' || !c.is_ascii();
         Words {
-            words: code
-                .split(|c| !is_part(c))
-                .map(str::to_owned)
-                .collect(),
+            words: code.split(|c| !is_part(c)).map(str::to_owned).collect(),
             includes: code.contains("include"),
         }
     }
@@ -1728,17 +1730,14 @@ impl ContextState {
             code = code.add_all(user_code);
         }
         if needs_variable_store {
-            code = code.add_all(self.store_variable_statements(VariableMoveState::Available, &used));
+            code =
+                code.add_all(self.store_variable_statements(VariableMoveState::Available, &used));
         }
         code = code.generated("evcxr_variable_store");
         code.generated("}")
     }
 
-    fn store_variable_statements(
-        &self,
-        move_state: VariableMoveState,
-        used: &Words,
-    ) -> CodeBlock {
+    fn store_variable_statements(&self, move_state: VariableMoveState, used: &Words) -> CodeBlock {
         let mut statements = CodeBlock::new();
         for (var_name, var_state) in &self.variable_states {
             if var_state.move_state == move_state && used.contains(var_name) {

@@ -38,21 +38,29 @@ impl Hover {
         })?;
         // In the argument of a macro, the name is where the macro puts it.
         let descended = sema.descend_into_macros_exact(token.clone());
-        let definition = descended
-            .iter()
-            .find_map(|token| IdentClass::classify_token(&sema, token)?.definitions_no_ops().pop());
+        let definition = descended.iter().find_map(|token| {
+            IdentClass::classify_token(&sema, token)?
+                .definitions_no_ops()
+                .pop()
+        });
         match definition {
             Some(definition) => Some(Hover::of(&sema, definition, file)?),
             None => Hover::of_keyword(&sema, &token),
         }
     }
 
-    fn of(sema: &hir::Semantics<RootDatabase>, definition: Definition, file: FileId) -> Option<Hover> {
+    fn of(
+        sema: &hir::Semantics<RootDatabase>,
+        definition: Definition,
+        file: FileId,
+    ) -> Option<Hover> {
         let db = sema.db;
         let target = sema.first_crate(file)?.to_display_target(db);
         let famous = FamousDefs(sema, sema.first_crate(file)?);
         let is_local = matches!(definition, Definition::Local(_) | Definition::Label(_));
-        let path = (!is_local).then(|| module_path(db, definition.module(db)?)).flatten();
+        let path = (!is_local)
+            .then(|| module_path(db, definition.module(db)?))
+            .flatten();
         Some(Hover {
             path,
             label: definition.label(db, target),
@@ -84,14 +92,23 @@ impl Hover {
     pub(crate) fn plain_text(&self) -> String {
         let path = self.path.as_ref().map(|path| format!("{path}\n\n"));
         let docs = self.docs.as_ref().map(|docs| format!("\n\n{docs}"));
-        format!("{}{}{}", path.unwrap_or_default(), self.label, docs.unwrap_or_default())
+        format!(
+            "{}{}{}",
+            path.unwrap_or_default(),
+            self.label,
+            docs.unwrap_or_default()
+        )
     }
 
     pub(crate) fn markdown(&self) -> String {
         let fenced = |code: &str| format!("```rust\n{code}\n```\n");
         let path = self.path.as_deref().map(fenced).unwrap_or_default();
         let docs = self.docs.as_ref().map(|docs| format!("\n---\n\n{docs}"));
-        format!("{path}\n{}{}", fenced(&self.label), docs.unwrap_or_default())
+        format!(
+            "{path}\n{}{}",
+            fenced(&self.label),
+            docs.unwrap_or_default()
+        )
     }
 }
 
@@ -103,5 +120,11 @@ fn module_path(db: &RootDatabase, module: hir::Module) -> Option<String> {
     }
     let modules = module.path_to_root(db).into_iter().rev();
     let names = modules.filter_map(|module| Some(module.name(db)?.as_str().to_owned()));
-    Some([name].into_iter().chain(names).collect::<Vec<_>>().join("::"))
+    Some(
+        [name]
+            .into_iter()
+            .chain(names)
+            .collect::<Vec<_>>()
+            .join("::"),
+    )
 }

@@ -142,7 +142,8 @@ impl RustcCall {
     fn key(config: &Config) -> Option<String> {
         let manifest = fs::read_to_string(config.crate_dir().join("Cargo.toml")).ok()?;
         let dependencies = manifest.split("[dependencies]").nth(1)?;
-        let is_fixed = |line: &str| !line.contains("path") || line.starts_with("quantlens-prelude ");
+        let is_fixed =
+            |line: &str| !line.contains("path") || line.starts_with("quantlens-prelude ");
         if !dependencies.lines().all(is_fixed) {
             return None;
         }
@@ -158,15 +159,19 @@ impl RustcCall {
         let command = line.split_once('`')?.1.strip_suffix('`')?;
         let mut words = shell_words(command)?;
         let is_rustc = |word: Option<&String>| {
-            word.is_some_and(|word| Path::new(word).file_stem().is_some_and(|stem| stem == "rustc"))
+            word.is_some_and(|word| {
+                Path::new(word)
+                    .file_stem()
+                    .is_some_and(|stem| stem == "rustc")
+            })
         };
         // What the caller has set around rustc has done its part for the libraries.
         if is_rustc(words.get(1)) {
             words.remove(0);
         }
         let out_dir = words.iter().position(|word| word == "--out-dir")? + 1;
-        let so_file = Path::new(words.get(out_dir)?)
-            .join(shared_object_name_from_crate_name(CRATE_NAME));
+        let so_file =
+            Path::new(words.get(out_dir)?).join(shared_object_name_from_crate_name(CRATE_NAME));
         is_rustc(words.first()).then_some(RustcCall {
             key,
             words,
@@ -199,7 +204,8 @@ impl RustcCall {
         }
         let (errors, _) = errors_from_cargo_output(&output, code_block);
         // cargo sets more of them than are set here.
-        let is_of_environment = |error: &CompilationError| error.message().contains("environment variable");
+        let is_of_environment =
+            |error: &CompilationError| error.message().contains("environment variable");
         (!errors.is_empty() && !errors.iter().any(is_of_environment))
             .then_some(Err(Error::CompilationErrors(errors)))
     }
@@ -306,7 +312,9 @@ impl Module {
         let so_file = match direct {
             Some(so_file) => so_file?,
             None => {
-                command.args(["-v", "--lib", "--"]).args(config.cell_flags());
+                command
+                    .args(["-v", "--lib", "--"])
+                    .args(config.cell_flags());
                 let cargo_output = run_cargo(command, code_block)?;
                 if config.time_passes {
                     let output = String::from_utf8_lossy(&cargo_output.stderr);

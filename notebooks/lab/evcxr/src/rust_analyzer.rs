@@ -228,17 +228,29 @@ impl RustAnalyzer {
             .rust_lib_src_root()
             .map(|root| root.to_path_buf());
         let is_seen = |directory: &AbsPathBuf| {
-            sources.as_ref().is_some_and(|sources| directory.starts_with(sources))
+            sources
+                .as_ref()
+                .is_some_and(|sources| directory.starts_with(sources))
                 || seen.iter().any(|package| directory.starts_with(package))
         };
-        let tests = ["coretests", "alloctests", "std/tests", "std/benches", "portable-simd"];
+        let tests = [
+            "coretests",
+            "alloctests",
+            "std/tests",
+            "std/benches",
+            "portable-simd",
+        ];
         let load = workspace
             .to_roots()
             .iter_mut()
             .filter(|root| root.include.iter().any(is_seen))
             .map(|root| {
-                if let Some(sources) = sources.as_ref().filter(|sources| root.include.contains(sources)) {
-                    root.exclude.extend(tests.iter().map(|test| sources.join(test)));
+                if let Some(sources) = sources
+                    .as_ref()
+                    .filter(|sources| root.include.contains(sources))
+                {
+                    root.exclude
+                        .extend(tests.iter().map(|test| sources.join(test)));
                 }
                 ra_vfs::loader::Entry::Directories(ra_vfs::loader::Directories {
                     extensions: vec!["rs".to_owned()],
@@ -352,7 +364,10 @@ impl RustAnalyzer {
         };
         let found = ra_hir::attach_db_allow_change(&self.db, || {
             let offset = (position as u32).into();
-            let position = FilePosition { file_id: self.source_file_id, offset };
+            let position = FilePosition {
+                file_id: self.source_file_id,
+                offset,
+            };
             ra_ap_ide_completion::completions(&self.db, &config, position, None)
         });
         if let Some(completion_items) = found {
@@ -398,7 +413,9 @@ impl RustAnalyzer {
     }
 
     pub(crate) fn hover(&self, offset: usize) -> Option<Hover> {
-        ra_hir::attach_db_allow_change(&self.db, || Hover::at(&self.db, self.source_file_id, offset))
+        ra_hir::attach_db_allow_change(&self.db, || {
+            Hover::at(&self.db, self.source_file_id, offset)
+        })
     }
 }
 
@@ -412,7 +429,14 @@ fn packages_seen(workspace: &ProjectWorkspace) -> Vec<AbsPathBuf> {
     };
     let is_macro = |package: &Package| {
         let mut targets = cargo[*package].targets.iter();
-        targets.any(|target| matches!(cargo[*target].kind, TargetKind::Lib { is_proc_macro: true }))
+        targets.any(|target| {
+            matches!(
+                cargo[*target].kind,
+                TargetKind::Lib {
+                    is_proc_macro: true
+                }
+            )
+        })
     };
     let mut seen: Vec<Package> = cargo.packages().filter(|p| cargo[*p].is_member).collect();
     let mut start = 0;
@@ -422,7 +446,8 @@ fn packages_seen(workspace: &ProjectWorkspace) -> Vec<AbsPathBuf> {
             for dependency in &cargo[seen[index]].dependencies {
                 // A package that only a test or a build script needs is loaded too, if it is there: cargo's
                 // answer names few of them. Those of this name are there only for their features.
-                let is_used = !dependency.name.starts_with("features_of_") && !is_macro(&dependency.pkg);
+                let is_used =
+                    !dependency.name.starts_with("features_of_") && !is_macro(&dependency.pkg);
                 if is_used && !seen.contains(&dependency.pkg) {
                     seen.push(dependency.pkg);
                 }
@@ -545,8 +570,8 @@ pub struct Completion {
 }
 
 fn jupyter_kind(kind: CompletionItemKind) -> &'static str {
-    use ra_ap_ide_db::SymbolKind;
     use CompletionItemKind as K;
+    use ra_ap_ide_db::SymbolKind;
     match kind {
         K::SymbolKind(SymbolKind::Function | SymbolKind::Method) => "function",
         K::SymbolKind(
