@@ -47,12 +47,12 @@ impl Codes {
 
     /// The code at this index, row-major; `None` past the end.
     pub fn get(&self, index: usize) -> Option<i32> {
-        with_codes!(self, |codes| codes.get(index).map(widen))
+        with_codes!(self, |codes| codes.get(index).copied().map(widen))
     }
 
     /// All codes, widened.
     pub fn to_vec(&self) -> Vec<i32> {
-        with_codes!(self, |codes| codes.iter().map(widen).collect())
+        with_codes!(self, |codes| codes.iter().copied().map(widen).collect())
     }
 
     /// Codes from whole numbers, in the type the scheme's codes have.
@@ -77,11 +77,11 @@ impl Codes {
     }
 }
 
-fn widen<C: Copy + Into<i32>>(code: &C) -> i32 {
-    (*code).into()
+pub(crate) fn widen<C: Into<i32>>(code: C) -> i32 {
+    code.into()
 }
 
-/// The narrowest type that holds all the codes of a scheme.
+/// The narrowest type that holds all the codes of a scheme, unsigned where none is negative.
 pub(crate) enum Width {
     I8,
     U8,
@@ -93,14 +93,14 @@ pub(crate) enum Width {
 impl Width {
     pub(crate) fn of(scheme: Scheme) -> Self {
         let fits = |min: i32, max: i32| scheme.quant_min() >= min && scheme.quant_max() <= max;
-        if fits(i8::MIN.into(), i8::MAX.into()) {
-            Self::I8
-        } else if fits(u8::MIN.into(), u8::MAX.into()) {
+        if fits(0, u8::MAX.into()) {
             Self::U8
+        } else if fits(i8::MIN.into(), i8::MAX.into()) {
+            Self::I8
+        } else if fits(0, u16::MAX.into()) {
+            Self::U16
         } else if fits(i16::MIN.into(), i16::MAX.into()) {
             Self::I16
-        } else if fits(u16::MIN.into(), u16::MAX.into()) {
-            Self::U16
         } else {
             Self::I32
         }

@@ -51,6 +51,13 @@ pub enum Error {
         elements: usize,
     },
 
+    /// A shape with more elements than can be counted.
+    #[error("shape {shape:?} has more elements than can be counted")]
+    TooLarge {
+        /// The shape asked for.
+        shape: Vec<usize>,
+    },
+
     /// A column that is neither f32 nor f64.
     #[error("column `{column}` is {dtype}: cast it to f32 or f64 first")]
     ColumnDtype {
@@ -111,6 +118,157 @@ pub enum Error {
         reason: &'static str,
     },
 
+    /// A parameter of a calibration that means nothing.
+    #[error("{name} calibration takes {needs}, not {parameter}")]
+    Calibration {
+        /// The calibration.
+        name: &'static str,
+        /// The parameter given.
+        parameter: f64,
+        /// What it must be.
+        needs: &'static str,
+    },
+
+    /// A float format that cannot be.
+    #[error(
+        "a float format of {exponent_bits} exponent and {mantissa_bits} mantissa bits with a bias of {bias} cannot be: {reason}"
+    )]
+    Minifloat {
+        /// Exponent bits asked for.
+        exponent_bits: u32,
+        /// Mantissa bits asked for.
+        mantissa_bits: u32,
+        /// The bias asked for.
+        bias: i32,
+        /// What excludes it.
+        reason: &'static str,
+    },
+
+    /// A codebook that cannot be, or whose name is taken.
+    #[error("codebook `{name}` cannot be: {reason}")]
+    Codebook {
+        /// Its name.
+        name: String,
+        /// What excludes it.
+        reason: String,
+    },
+
+    /// A scale that is larger than the type it is stored in holds.
+    #[error(
+        "block {block} needs a scale of {scale:?}, which is more than {format} holds: store scales in another format, or give the tensor a scale of its own"
+    )]
+    ScaleOverflow {
+        /// The block, from 0.
+        block: usize,
+        /// The scale it needs.
+        scale: f64,
+        /// The format scales are stored in.
+        format: String,
+    },
+
+    /// A scale that is so small that the type it is stored in makes it 0.
+    #[error(
+        "block {block} needs a scale of {scale:?}, which is less than {format} holds: store scales in another format, or give the tensor a scale of its own"
+    )]
+    ScaleUnderflow {
+        /// The block, from 0.
+        block: usize,
+        /// The scale it needs.
+        scale: f64,
+        /// The format scales are stored in.
+        format: String,
+    },
+
+    /// Scales that differ from what is stored of their second level.
+    #[error("the scales given are not those that the second level of `{scheme}` says: give both as they were written")]
+    StoredScales {
+        /// The scheme's name.
+        scheme: String,
+    },
+
+    /// Batches that divide into different numbers of blocks.
+    #[error("this batch has {blocks} blocks, but those before had {expected}: calibrate batches of one shape, or per tensor")]
+    BatchBlocks {
+        /// Blocks of this batch.
+        blocks: usize,
+        /// Blocks of those before.
+        expected: usize,
+    },
+
+    /// Observers that cannot be made one.
+    #[error(
+        "observers of `{scheme}` and `{other}` cannot be merged: they must be of one scheme and no moving averages, which depend on order"
+    )]
+    Merge {
+        /// The scheme of the one.
+        scheme: String,
+        /// The scheme of the other.
+        other: String,
+    },
+
+    /// Rows that are no whole blocks of a type that has no shorter ones.
+    #[error(
+        "tensor `{name}`, shape {shape:?}, has rows of {row} values, but `{scheme}` stores blocks of {block}: pad the last axis to a multiple of it, or take a type of smaller blocks"
+    )]
+    BlockRow {
+        /// The tensor's name.
+        name: String,
+        /// The tensor's shape.
+        shape: Vec<usize>,
+        /// Elements of a row, the last axis.
+        row: usize,
+        /// Elements of a block.
+        block: usize,
+        /// The type's name.
+        scheme: String,
+    },
+
+    /// Not as many bytes as the blocks of a shape take.
+    #[error("tensor `{name}` was given {bytes} bytes, but takes {needed} as `{scheme}`: they are of another shape or type")]
+    BlockBytes {
+        /// The tensor's name.
+        name: String,
+        /// The type's name.
+        scheme: String,
+        /// Bytes that the shape takes.
+        needed: usize,
+        /// Bytes given.
+        bytes: usize,
+    },
+
+    /// An f64 value for a type that computes in f32, which does not hold it.
+    #[error(
+        "tensor `{name}` has {value:?} at index {index}, which overflows f32, what this type computes in: scale the values down"
+    )]
+    F32Overflow {
+        /// The tensor's name.
+        name: String,
+        /// The first such element, in row-major order.
+        index: usize,
+        /// Its value.
+        value: f64,
+    },
+
+    /// An importance that is no weight.
+    #[error("importance {value} at index {index} is not possible: importances are finite and at least 0")]
+    Importance {
+        /// The first such importance.
+        index: usize,
+        /// Its value.
+        value: f32,
+    },
+
+    /// Not one importance for each element of a row.
+    #[error("tensor `{name}` has rows of {row} values, but {importances} importances were given: there must be one for each")]
+    ImportanceLength {
+        /// The tensor's name.
+        name: String,
+        /// Importances given.
+        importances: usize,
+        /// Elements of a row, the last axis.
+        row: usize,
+    },
+
     /// A percentile that keeps nothing, or more than everything.
     #[error("percentile {percentile} is not in (0, 100]: it is the share of the data to keep, such as 99.9")]
     Percentile {
@@ -132,7 +290,9 @@ pub enum Error {
     },
 
     /// A text that is no scheme.
-    #[error("`{text}` is no scheme: {reason}; one looks like `uint8-asym`, `int4-sym-g128` or `int8-sym-axis0-pytorch`")]
+    #[error(
+        "`{text}` is no scheme: {reason}; one looks like `uint8-asym`, `int4-sym-g128`, `e4m3fn-axis0`, `mxfp4` or `nf4-g64`"
+    )]
     ParseScheme {
         /// The text given.
         text: String,
@@ -190,9 +350,9 @@ pub enum Error {
         zero_point: f64,
     },
 
-    /// `(q - zero_point) · scale` is larger than the largest number of the data type.
+    /// A dequantized value is larger than the largest number of the data type, or a code of ±∞ or NaN.
     #[error(
-        "tensor `{name}` at index {index} dequantizes to more than its type holds: scale the values down, or cast them to f64"
+        "tensor `{name}` at index {index} dequantizes to no finite number: scale the values down, cast them to f64, or let codes saturate"
     )]
     DequantizedOverflow {
         /// The tensor's name.
@@ -223,6 +383,28 @@ pub enum Error {
         quant_min: i32,
         /// The largest code.
         quant_max: i32,
+    },
+
+    /// A given zero point where the mapping fixes it.
+    #[error("zero point {zero_point} of block {block} is not possible under `{scheme}`, which has it at {fixed}")]
+    FixedZeroPoint {
+        /// The scheme's name.
+        scheme: String,
+        /// The zero point given.
+        zero_point: i64,
+        /// The block it belongs to, from 0.
+        block: usize,
+        /// Where it is.
+        fixed: i64,
+    },
+
+    /// A given minimum that is no number.
+    #[error("minimum {minimum:?} of block {block} cannot be used: it must be finite")]
+    Minimum {
+        /// The minimum given.
+        minimum: f64,
+        /// The block it belongs to, from 0.
+        block: usize,
     },
 
     /// A given zero point that the type computed in rounds to another number.

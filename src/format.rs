@@ -1,7 +1,17 @@
-//! `Format`: the grid of values a code can stand for, and how a number is rounded to it.
+//! `Format`: the finite grid of values that a code can stand for.
+
+mod codebook;
+mod dynamic;
+mod minifloat;
+mod rounding;
 
 use std::fmt;
 use std::str::FromStr;
+
+pub use codebook::Codebook;
+pub use minifloat::{Minifloat, Specials};
+pub(crate) use minifloat::{exponent, power_of_two};
+pub use rounding::Rounding;
 
 /// Whether an integer code has a sign.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -12,7 +22,8 @@ pub enum Signedness {
     Unsigned,
 }
 
-/// A number format: the finite grid of values that a code stands for before scale and zero point.
+/// A number format: the finite grid of values that codes stand for, before scale and zero point. [`Format::decode`] defines it;
+/// encoding is going to the nearest value of the grid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Format {
@@ -23,6 +34,10 @@ pub enum Format {
         /// Whether codes go below 0.
         signedness: Signedness,
     },
+    /// Floating-point numbers of 3 to 16 bits.
+    Float(Minifloat),
+    /// Any list of values.
+    Codebook(Codebook),
 }
 
 impl Format {
@@ -41,23 +56,32 @@ impl Format {
 
     /// Width of a code in bits.
     pub fn bits(self) -> u32 {
-        let Self::Int { bits, .. } = self;
-        bits
+        match self {
+            Self::Int { bits, .. } => bits,
+            Self::Float(float) => float.bits(),
+            Self::Codebook(codebook) => codebook.bits(),
+        }
     }
 
-    /// Whether codes go below 0.
+    /// Whether integer codes go below 0; the codes of other formats are bit patterns and do not.
     pub fn signedness(self) -> Signedness {
-        let Self::Int { signedness, .. } = self;
-        signedness
+        match self {
+            Self::Int { signedness, .. } => signedness,
+            Self::Float(_) | Self::Codebook(_) => Signedness::Unsigned,
+        }
     }
 
-    /// The same kind of number at another width.
+    /// The integer of another width with the same sign; any other format as it is, for its width is fixed.
     pub fn with_bits(self, bits: u32) -> Self {
-        Self::Int { bits, signedness: self.signedness() }
+        match self {
+            Self::Int { signedness, .. } => Self::Int { bits, signedness },
+            other => other,
+        }
     }
 
-    /// The smallest and the largest code of the whole format: (0, 255) for `uint8`, (-128, 127) for `int8`. A width outside
-    /// 1 to 16 is answered as the nearest one inside; a scheme with such a width is refused where it is used.
+    /// The smallest and the largest code: (0, 255) for `uint8`, (-128, 127) for `int8`. Of a float format or a codebook codes are bit
+    /// patterns: (0, 15) for `e2m1` and `nf4`. A width outside 1 to 16 is answered as the nearest one inside; a scheme with such a
+    /// width is refused where it is used.
     pub fn code_range(self) -> (i32, i32) {
         let bits = self.bits().clamp(1, Self::MAX_BITS);
         match self.signedness() {
@@ -65,14 +89,82 @@ impl Format {
             Signedness::Unsigned => (0, (1 << bits) - 1),
         }
     }
+
+    /// What a code stands for: NaN and ±∞ for those of a float format that mean them, NaN for a code that the format does not have.
+    ///
+    /// ```
+    /// # use quantlens::{Codebook, Format, Minifloat};
+    /// assert_eq!(Format::int(8).decode(-128), -128.0);
+    /// assert_eq!(Format::Float(Minifloat::E2M1).decode(0b1111), -6.0);
+    /// assert_eq!(Format::Codebook(Codebook::NF4).decode(15), 1.0);
+    /// assert!(Format::uint(4).decode(16).is_nan());
+    /// ```
+    pub fn decode(self, code: i32) -> f64 {
+        let (min, max) = self.code_range();
+        match self {
+            _ if code < min || code > max => f64::NAN,
+            Self::Int { .. } => code.into(),
+            Self::Float(float) => float.decode(code as u32),
+            Self::Codebook(codebook) => codebook.decode(code as u32),
+        }
+    }
+
+    /// Every code that stands for a number, and the number, rising; -0 stands before 0.
+    ///
+    /// ```
+    /// # use quantlens::{Format, Minifloat};
+    /// let grid = Format::Float(Minifloat::E2M1).grid();
+    /// assert_eq!(grid.len(), 16);
+    /// assert_eq!((grid[0], grid[15]), ((0b1111, -6.0), (0b0111, 6.0)));
+    /// ```
+    pub fn grid(self) -> Vec<(i32, f64)> {
+        let (min, max) = self.code_range();
+        let mut grid: Vec<(i32, f64)> =
+            (min..=max).map(|code| (code, self.decode(code))).filter(|(_, value)| value.is_finite()).collect();
+        grid.sort_by(|a, b| a.1.total_cmp(&b.1));
+        grid
+    }
+
+    /// The largest number of the grid.
+    pub fn largest(self) -> f64 {
+        match self {
+            Self::Int { .. } => self.code_range().1.into(),
+            Self::Float(float) => float.largest(),
+            Self::Codebook(codebook) => codebook.levels().last().copied().unwrap_or(f64::NAN),
+        }
+    }
+
+    /// The smallest number of the grid, that furthest below 0 where it has negative ones.
+    pub fn lowest(self) -> f64 {
+        match self {
+            Self::Int { .. } => self.code_range().0.into(),
+            Self::Float(Minifloat::E8M0) => Minifloat::E8M0.smallest(),
+            Self::Float(float) => -float.largest(),
+            Self::Codebook(codebook) => codebook.levels().first().copied().unwrap_or(f64::NAN),
+        }
+    }
+}
+
+impl From<Minifloat> for Format {
+    fn from(float: Minifloat) -> Self {
+        Self::Float(float)
+    }
+}
+
+impl From<Codebook> for Format {
+    fn from(codebook: Codebook) -> Self {
+        Self::Codebook(codebook)
+    }
 }
 
 impl fmt::Display for Format {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&match self.signedness() {
-            Signedness::Signed => format!("int{}", self.bits()),
-            Signedness::Unsigned => format!("uint{}", self.bits()),
-        })
+        match self {
+            Self::Int { bits, signedness: Signedness::Signed } => f.pad(&format!("int{bits}")),
+            Self::Int { bits, signedness: Signedness::Unsigned } => f.pad(&format!("uint{bits}")),
+            Self::Float(float) => float.fmt(f),
+            Self::Codebook(codebook) => codebook.fmt(f),
+        }
     }
 }
 
@@ -80,28 +172,21 @@ impl FromStr for Format {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (make, digits): (fn(u32) -> Self, &str) = match (text.strip_prefix("uint"), text.strip_prefix("int")) {
-            (Some(digits), _) => (Self::uint, digits),
-            (None, Some(digits)) => (Self::int, digits),
-            (None, None) => return Err(format!("`{text}` is no format, which is `int` or `uint` and a width")),
-        };
-        match whole_number(digits) {
-            Some(bits) => Ok(make(bits)),
-            None => Err(format!("`{digits}` is no width in bits")),
+        for (prefix, make) in [("uint", Self::uint as fn(u32) -> Self), ("int", Self::int)] {
+            if let Some(digits) = text.strip_prefix(prefix)
+                && digits.chars().all(|digit| digit.is_ascii_digit())
+            {
+                return whole_number(digits).map(make).ok_or_else(|| format!("`{digits}` is no width in bits"));
+            }
         }
+        let float = text.parse().ok().map(Self::Float);
+        float.or_else(|| text.parse().ok().map(Self::Codebook)).ok_or_else(|| {
+            format!("`{text}` is no format: it is an integer as int8 or uint4, a float as e4m3fn or f16, or a codebook as nf4")
+        })
     }
 }
 
 /// Decimal digits only, so that a name has one spelling: no sign, no leading zero.
 pub(crate) fn whole_number<N: FromStr + fmt::Display>(digits: &str) -> Option<N> {
     digits.parse().ok().filter(|number: &N| number.to_string() == digits)
-}
-
-/// Which whole number a number halfway between two becomes. Everything else goes to the nearest one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Rounding {
-    /// To the even one: 0.5 → 0, 1.5 → 2, -2.5 → -2. IEEE 754's default, numpy's `rint`, ONNX's and PyTorch's.
-    HalfToEven,
-    /// To the one further from 0: 0.5 → 1, -2.5 → -3. C's `round`, TFLite's.
-    HalfAwayFromZero,
 }

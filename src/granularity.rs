@@ -2,10 +2,13 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::str::FromStr;
 
 use crate::error::{Error, Result};
+use crate::format::whole_number;
 
-/// How many elements share a scale and a zero point.
+/// How many elements share a scale and a zero point. The elements that do are a block; the last block along an axis may be shorter
+/// than the others and still has a scale of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Granularity {
@@ -13,31 +16,103 @@ pub enum Granularity {
     PerTensor,
     /// All with the same index on this axis, from 0: one scale a channel. Shape [64, 384] on axis 0 has 64.
     PerAxis(usize),
-    /// Runs of this many along the last axis; the last run of a row may be shorter and still has a scale of its own.
-    /// Shape [64, 384] in groups of 128 has 64 · 3, shape [64, 130] has 64 · 2.
+    /// Runs of this many along the last axis. Shape [64, 384] in groups of 128 has 64 · 3, shape [64, 130] has 64 · 2.
     PerGroup(usize),
+    /// Runs of this many along any axis, from 0: ONNX's blocked quantization. Shape [64, 384] in groups of 32 on axis 0 has 2 · 384.
+    PerGroupOn {
+        /// The axis, from 0.
+        axis: usize,
+        /// Elements to a group.
+        group_size: usize,
+    },
+    /// Rectangles of this many rows and columns on the last two axes, one by one over the axes before them: DeepSeek's FP8 weights
+    /// have [128, 128]. Shape [256, 384] has 2 · 3.
+    PerBlock([usize; 2]),
 }
 
+/// As in a scheme's name: `tensor`, `axis0`, `g128`, `g32@0`, `b128x128`.
 impl fmt::Display for Granularity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&match self {
             Self::PerTensor => "tensor".to_owned(),
             Self::PerAxis(axis) => format!("axis{axis}"),
             Self::PerGroup(group_size) => format!("g{group_size}"),
+            Self::PerGroupOn { axis, group_size } => format!("g{group_size}@{axis}"),
+            Self::PerBlock([rows, columns]) => format!("b{rows}x{columns}"),
         })
     }
 }
 
-/// Where the blocks of a granularity lie in a shape. A block is one or more runs: contiguous elements that share parameters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+impl FromStr for Granularity {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parse = || {
+            if text == "tensor" {
+                return Some(Self::PerTensor);
+            }
+            if let Some(axis) = text.strip_prefix("axis") {
+                return whole_number(axis).map(Self::PerAxis);
+            }
+            if let Some(group) = text.strip_prefix('g') {
+                return match group.split_once('@') {
+                    Some((size, axis)) => Some(Self::PerGroupOn { axis: whole_number(axis)?, group_size: whole_number(size)? }),
+                    None => whole_number(group).map(Self::PerGroup),
+                };
+            }
+            let (rows, columns) = text.strip_prefix('b')?.split_once('x')?;
+            Some(Self::PerBlock([whole_number(rows)?, whole_number(columns)?]))
+        };
+        parse().ok_or_else(|| {
+            format!("`{text}` is no granularity: it is tensor, axis0, g128, g32@0 (groups of 32 on axis 0) or b128x128")
+        })
+    }
+}
+
+/// Where the blocks of a granularity lie in a shape: every granularity is a length of block along each axis. Blocks are numbered in
+/// row-major order.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Layout {
+    shape: Vec<usize>,
+    /// Elements of a block along each axis, at most the axis' length.
+    block: Vec<usize>,
     elements: usize,
-    /// The length of a row: runs do not cross its end.
-    row: usize,
-    /// The length of a run, but for the last of a row.
-    run: usize,
-    /// After this many runs the blocks start over; more than there are runs if they never do.
     blocks: usize,
+    /// The last axis that blocks divide: rows end with it, and the axes after it are whole. 0 if no axis is divided.
+    axis: usize,
+    /// Elements of a step along that axis.
+    inner: usize,
+    /// Elements of a row: the length of that axis, and all after it.
+    row: usize,
+}
+
+/// Contiguous elements of one row, and which blocks they belong to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Segment {
+    pub(crate) elements: Range<usize>,
+    /// The block of the first element.
+    pub(crate) block: usize,
+    pub(crate) belonging: Belonging,
+}
+
+/// Whose the elements of a segment are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Belonging {
+    /// All are of one block.
+    Shared,
+    /// Each is of the next block.
+    Each,
+}
+
+impl Segment {
+    /// The same elements in pieces of at most this many.
+    pub(crate) fn pieces(self, length: usize) -> impl Iterator<Item = Self> {
+        let (elements, end) = (self.elements.clone(), self.elements.end);
+        elements.clone().step_by(length).map(move |start| {
+            let passed = if self.belonging == Belonging::Each { start - elements.start } else { 0 };
+            Self { elements: start..(start + length).min(end), block: self.block + passed, belonging: self.belonging }
+        })
+    }
 }
 
 impl Layout {
@@ -46,24 +121,47 @@ impl Layout {
         let elements = match elements {
             Some(0) => return Err(Error::Empty { name: format!("{shape:?}") }),
             Some(elements) => elements,
-            None => {
-                let (name, shape) = (format!("{shape:?}"), shape.to_vec());
-                return Err(Error::Shape { name, shape, needed: usize::MAX, elements: 0 });
+            None => return Err(Error::TooLarge { shape: shape.to_vec() }),
+        };
+        let mut block = shape.to_vec();
+        let no_axis = |axis| Error::Axis { axis, shape: shape.to_vec() };
+        let mut divide = |axis: usize, size: usize| match (block.get_mut(axis), size) {
+            (_, 0) => Err(Error::GroupSize),
+            (None, _) => Err(no_axis(axis)),
+            (Some(length), size) => {
+                *length = size.min(*length);
+                Ok(())
             }
         };
-        Ok(match granularity {
-            Granularity::PerTensor => Self { elements, row: elements, run: elements, blocks: 1 },
-            Granularity::PerAxis(axis) => {
-                let Some(&channels) = shape.get(axis) else { return Err(Error::Axis { axis, shape: shape.to_vec() }) };
-                let run = shape[axis + 1..].iter().product();
-                Self { elements, row: run, run, blocks: channels }
-            }
+        match granularity {
+            Granularity::PerTensor => {}
+            Granularity::PerAxis(axis) => divide(axis, 1)?,
             Granularity::PerGroup(0) => return Err(Error::GroupSize),
+            // A single number, of no axis, is its own group.
+            Granularity::PerGroup(_) if shape.is_empty() => {}
             Granularity::PerGroup(group_size) => {
-                let row = shape.last().copied().unwrap_or(1);
-                Self { elements, row, run: group_size.min(row), blocks: elements / row * row.div_ceil(group_size) }
+                (0..shape.len() - 1).try_for_each(|axis| divide(axis, 1))?;
+                divide(shape.len() - 1, group_size)?;
             }
-        })
+            Granularity::PerGroupOn { axis, group_size } => {
+                if axis >= shape.len() {
+                    return Err(no_axis(axis));
+                }
+                (0..shape.len()).filter(|&other| other != axis).try_for_each(|other| divide(other, 1))?;
+                divide(axis, group_size)?;
+            }
+            Granularity::PerBlock([rows, columns]) => {
+                let Some(before) = shape.len().checked_sub(2) else { return Err(no_axis(1)) };
+                (0..before).try_for_each(|axis| divide(axis, 1))?;
+                divide(before, rows)?;
+                divide(before + 1, columns)?;
+            }
+        }
+        let blocks = shape.iter().zip(&block).map(|(length, size)| length.div_ceil(*size)).product();
+        let axis = (0..shape.len()).rev().find(|&axis| block[axis] < shape[axis]).unwrap_or(0);
+        let inner = shape.iter().skip(axis + 1).product();
+        let row = inner * shape.get(axis).copied().unwrap_or(1);
+        Ok(Self { shape: shape.to_vec(), block, elements, blocks, axis, inner, row })
     }
 
     pub(crate) fn elements(&self) -> usize {
@@ -74,31 +172,81 @@ impl Layout {
         self.blocks
     }
 
-    fn runs_per_row(&self) -> usize {
-        self.row.div_ceil(self.run)
+    /// Blocks along an axis.
+    fn blocks_on(&self, axis: usize) -> usize {
+        self.shape[axis].div_ceil(self.block[axis])
     }
 
-    fn runs(&self) -> usize {
-        self.elements / self.row * self.runs_per_row()
+    /// The first block of a row, from the indices of the axes before the divided one.
+    fn first_block(&self, mut row: usize) -> usize {
+        let mut block = 0;
+        let mut stride = self.blocks_of_a_row();
+        for axis in (0..self.axis).rev() {
+            let index = row % self.shape[axis];
+            row /= self.shape[axis];
+            block += index / self.block[axis] * stride;
+            stride *= self.blocks_on(axis);
+        }
+        block
     }
 
-    fn run(&self, index: usize) -> Range<usize> {
-        let (row, run) = (index / self.runs_per_row(), index % self.runs_per_row());
-        let start = row * self.row + run * self.run;
-        start..(start + self.run).min((row + 1) * self.row)
+    fn blocks_of_a_row(&self) -> usize {
+        if self.shape.is_empty() { 1 } else { self.blocks_on(self.axis) }
     }
 
-    /// The runs of one block, in order.
-    pub(crate) fn runs_of(self, block: usize) -> impl Iterator<Item = Range<usize>> {
-        (block..self.runs()).step_by(self.blocks).map(move |index| self.run(index))
+    /// Elements of a block in a row, but for the last of a row.
+    fn run(&self) -> usize {
+        self.inner * self.block.get(self.axis).copied().unwrap_or(1)
     }
 
-    /// The pieces of runs inside a range of elements, each with its block, in order.
-    pub(crate) fn runs_in(self, elements: Range<usize>) -> impl Iterator<Item = (Range<usize>, usize)> {
-        let first = elements.start / self.row * self.runs_per_row() + elements.start % self.row / self.run;
-        (first..self.runs())
-            .map(move |index| (self.run(index), index % self.blocks))
-            .take_while(move |(run, _)| run.start < elements.end)
-            .map(move |(run, block)| (run.start.max(elements.start)..run.end.min(elements.end), block))
+    /// The segments of a range of elements, in order.
+    pub(crate) fn segments(&self, elements: Range<usize>) -> impl Iterator<Item = Segment> {
+        let (row_len, run) = (self.row, self.run());
+        let mut at = elements.start;
+        let mut row = usize::MAX;
+        let mut first_block = 0;
+        std::iter::from_fn(move || {
+            if at >= elements.end {
+                return None;
+            }
+            if at / row_len != row {
+                row = at / row_len;
+                first_block = self.first_block(row);
+            }
+            let (in_row, start) = (at % row_len, at);
+            let row_end = (row + 1) * row_len;
+            let block = first_block + in_row / run;
+            let (end, belonging) = match run {
+                1 if row_len > 1 => (row_end, Belonging::Each),
+                _ => ((start - in_row % run + run).min(row_end), Belonging::Shared),
+            };
+            at = end.min(elements.end);
+            Some(Segment { elements: start..at, block, belonging })
+        })
+    }
+
+    /// The contiguous runs of one block, in order.
+    pub(crate) fn runs_of(&self, block: usize) -> impl Iterator<Item = Range<usize>> {
+        let run = self.run();
+        let in_row = block % self.blocks_of_a_row() * run;
+        let length = run.min(self.row - in_row);
+        let rows = self.rows_of(block / self.blocks_of_a_row());
+        rows.into_iter().map(move |row| row * self.row + in_row..row * self.row + in_row + length)
+    }
+
+    /// The rows that the blocks of this row of blocks lie in, rising.
+    fn rows_of(&self, mut row_of_blocks: usize) -> Vec<usize> {
+        let mut rows = vec![0];
+        let mut stride = 1;
+        for axis in (0..self.axis).rev() {
+            let index = row_of_blocks % self.blocks_on(axis);
+            row_of_blocks /= self.blocks_on(axis);
+            let start = index * self.block[axis];
+            let indices = start..(start + self.block[axis]).min(self.shape[axis]);
+            // The outer axis varies slowest.
+            rows = indices.flat_map(|index| rows.iter().map(move |row| row + index * stride).collect::<Vec<_>>()).collect();
+            stride *= self.shape[axis];
+        }
+        rows
     }
 }

@@ -10,12 +10,26 @@ pub mod tensor;
 
 mod synthetic;
 
-mod calibrate;
+// The searches for the best scale and the best codebook.
+mod double_double;
+mod sorted;
+
+mod divergence;
+mod optimum;
+
 mod format;
+
+mod codebook_search;
+#[cfg(test)]
+mod search_tests;
+
+mod calibrate;
+mod convention;
 mod granularity;
+mod scale;
 mod scheme;
 
-mod affine;
+mod codec;
 mod codes;
 mod qparams;
 mod quantize;
@@ -26,6 +40,8 @@ mod kernels;
 
 mod report;
 
+mod ggml;
+
 mod frame;
 
 pub mod figure;
@@ -33,19 +49,22 @@ pub mod plot;
 
 pub mod display;
 
-pub use affine::clamp;
 pub use calibrate::Calibration;
+pub use codec::clamp;
 pub use codes::Codes;
+pub use convention::Convention;
 pub use dtype::Dtype;
 pub use error::{Error, Result};
 pub use figure::Figure;
-pub use format::{Format, Rounding, Signedness};
+pub use format::{Codebook, Format, Minifloat, Rounding, Signedness, Specials};
 pub use frame::{DataFrameQuantExt, SeriesQuantExt};
+pub use ggml::{Ggml, WeightedGgml};
 pub use granularity::Granularity;
 pub use metrics::{Metrics, MetricsAccumulator};
-pub use qparams::QParams;
+pub use qparams::{Observer, QParams};
 pub use quantize::{Quantized, fake_quantize_with, quantize_with};
 pub use report::{Quantizer, ReportRow, elements, frame_of_rows, levels, report, report_rows, sweep};
-pub use scheme::{Convention, Mapping, Scheme, SymmetricRange};
+pub use scale::{ScaleFormat, ScaleRule, SecondLevel};
+pub use scheme::{Mapping, Overflow, Scheme, SymmetricRange};
 pub use synthetic::Synthetic;
 pub use tensor::{Real, Tensor};

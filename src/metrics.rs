@@ -300,6 +300,13 @@ fn tree_sum([a, b, c, d, e, f, g, h]: [f64; LANES]) -> f64 {
     ((a + b) + (c + d)) + ((e + f) + (g + h))
 }
 
+/// Shannon entropy `-Σ pᵢ·log₂ pᵢ` in bits, pᵢ being each count's share of all; 0 of none.
+pub(crate) fn entropy_bits(counts: &[u64]) -> f64 {
+    let total = counts.iter().sum::<u64>() as f64;
+    let of_share = |share: f64| -share * share.log2();
+    counts.iter().filter(|&&count| count > 0).map(|&count| of_share(count as f64 / total)).sum()
+}
+
 /// JSON has no infinities and no NaN: they are strings, everything else a number.
 pub(crate) mod any_f64 {
     use super::*;

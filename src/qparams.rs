@@ -1,21 +1,28 @@
 //! `QParams`: scale and zero point of each block, computed as the scheme's convention does, or given.
 
-use rayon::prelude::*;
+mod fit;
+mod formulas;
+mod observer;
+mod second_level;
+
 use serde::{Deserialize, Serialize};
 
-use crate::affine::{Affine, limit, round};
-use crate::calibrate::Calibration;
+use crate::codec::{Codec, Each, Shared};
+use crate::convention::Convention;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
-use crate::format::{Rounding, Signedness};
 use crate::granularity::Layout;
-use crate::scheme::{Convention, Mapping, Scheme};
-use crate::tensor::{Real, Tensor, min_max, spanning, with_values};
+use crate::scheme::{Mapping, Scheme};
+use crate::tensor::Real;
 
-/// The parameters of a quantization: a scale and a zero point for each block, and the scheme they belong to.
+use formulas::middle_code;
+pub use observer::Observer;
+pub(crate) use second_level::StoredScales;
+
+/// The parameters of a quantization: a scale for each block, a zero point or a minimum where the mapping has one, and the scheme they belong to.
 ///
-/// Computed by [`Scheme::qparams`], or given ([`QParams::new`]) for static quantization. Blocks are in row-major order: one per
-/// tensor; one per index of the axis; or one per group, row by row.
+/// Computed by [`Scheme::qparams`] or an [`Observer`], or given ([`QParams::new`]) for static quantization. Blocks are in row-major order: one
+/// per tensor; one per index of the axis; one per group or rectangle, row by row.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "UncheckedQParams")]
 pub struct QParams {
@@ -23,6 +30,12 @@ pub struct QParams {
     dtype: Dtype,
     scales: Vec<f64>,
     zero_points: Vec<i64>,
+    /// Of a mapping with a float minimum, what is stored of each block.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    minimums: Vec<f64>,
+    /// What is stored instead of the scales where there is a second level.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stored: Option<StoredScales>,
 }
 
 #[derive(Deserialize)]
@@ -31,38 +44,78 @@ struct UncheckedQParams {
     dtype: Dtype,
     scales: Vec<f64>,
     zero_points: Vec<i64>,
+    #[serde(default)]
+    minimums: Vec<f64>,
+    stored: Option<StoredScales>,
 }
 
 impl TryFrom<UncheckedQParams> for QParams {
     type Error = Error;
 
     fn try_from(raw: UncheckedQParams) -> Result<Self> {
-        Self::new(raw.scheme, raw.dtype, raw.scales, raw.zero_points)
+        let params = Self::check(raw.scheme, raw.dtype, raw.scales, raw.zero_points, raw.minimums)?;
+        match raw.stored {
+            None => Ok(params),
+            Some(stored) if stored.scales_in(raw.dtype) == params.scales => Ok(Self { stored: Some(stored), ..params }),
+            Some(_) => Err(Error::StoredScales { scheme: raw.scheme.to_string() }),
+        }
     }
 }
 
 impl QParams {
-    /// Given parameters. `dtype` is the type of the data they are for; a scale is rounded to it.
+    /// Given parameters. `dtype` is the type of the data they are for; a scale is rounded to it. The zero points of a mapping without one are 0, or
+    /// the middle code of unsigned symmetric ones.
     ///
     /// # Errors
     /// [`Error::QParamsCount`] unless there is one zero point per scale and at least one; [`Error::Scale`] unless each scale is
     /// finite and above 0 in `dtype`, its reciprocal too; [`Error::ZeroPoint`] unless each zero point is a code (of the original
-    /// convention, any integer that `dtype` holds exactly, else [`Error::ZeroPointInexact`]); an invalid scheme.
+    /// convention, any integer that `dtype` holds exactly, else [`Error::ZeroPointInexact`]); [`Error::FixedZeroPoint`] for one that the mapping
+    /// fixes elsewhere; [`Error::Unsupported`] for a float minimum, see [`QParams::with_minimums`]; an invalid scheme.
     pub fn new(scheme: Scheme, dtype: Dtype, scales: Vec<f64>, zero_points: Vec<i64>) -> Result<Self> {
-        scheme.validate()?;
-        if scales.is_empty() || scales.len() != zero_points.len() {
-            let blocks = scales.len().max(1);
-            return Err(Error::QParamsCount { scales: scales.len(), zero_points: zero_points.len(), blocks });
+        if scheme.mapping() == Mapping::Minimum {
+            let reason = "it has minimums instead of zero points: use QParams::with_minimums";
+            return Err(Error::Unsupported { scheme: scheme.to_string(), reason });
         }
-        let scales: Vec<f64> = match dtype {
-            Dtype::F32 => scales.into_iter().map(|scale| f64::from(scale as f32)).collect(),
-            Dtype::F64 => scales,
+        Self::check(scheme, dtype, scales, zero_points, Vec::new())
+    }
+
+    /// Given parameters of a mapping with a float minimum: a scale and a minimum for each block, in units of the data, rounded to `dtype`. Under
+    /// torchao's convention the number is its float zero point, what the code in the middle means.
+    ///
+    /// # Errors
+    /// As [`QParams::new`]; [`Error::Minimum`] unless each minimum is finite; [`Error::Unsupported`] for any other mapping.
+    pub fn with_minimums(scheme: Scheme, dtype: Dtype, scales: Vec<f64>, minimums: Vec<f64>) -> Result<Self> {
+        if scheme.mapping() != Mapping::Minimum {
+            let reason = "it has no minimums: use QParams::new";
+            return Err(Error::Unsupported { scheme: scheme.to_string(), reason });
+        }
+        let zero_points = vec![0; minimums.len()];
+        Self::check(scheme, dtype, scales, zero_points, minimums)
+    }
+
+    fn check(scheme: Scheme, dtype: Dtype, scales: Vec<f64>, zero_points: Vec<i64>, minimums: Vec<f64>) -> Result<Self> {
+        scheme.validate()?;
+        let is_minimum = scheme.mapping() == Mapping::Minimum;
+        let offsets = if is_minimum { minimums.len() } else { zero_points.len() };
+        if scales.is_empty() || scales.len() != offsets || is_minimum == minimums.is_empty() {
+            let blocks = scales.len().max(1);
+            return Err(Error::QParamsCount { scales: scales.len(), zero_points: offsets, blocks });
+        }
+        let in_dtype = |values: Vec<f64>| match dtype {
+            Dtype::F32 => values.into_iter().map(|value| f64::from(value as f32)).collect(),
+            Dtype::F64 => values,
         };
+        let (scales, minimums): (Vec<f64>, Vec<f64>) = (in_dtype(scales), in_dtype(minimums));
+        if let Some(block) = minimums.iter().position(|minimum| !minimum.is_finite()) {
+            return Err(Error::Minimum { minimum: minimums[block], block });
+        }
         let largest_reciprocal = match dtype {
             Dtype::F32 => f64::from(f32::MAX),
             Dtype::F64 => f64::MAX,
         };
-        let usable = |scale: f64| scale.is_finite() && scale > 0.0 && 1.0 / scale <= largest_reciprocal;
+        // Powers of two below that are divided by all the same: MX has them.
+        let divides = scheme.scale_format().is_power_of_two();
+        let usable = |scale: f64| scale.is_finite() && scale > 0.0 && (divides || 1.0 / scale <= largest_reciprocal);
         if let Some(block) = scales.iter().position(|&scale| !usable(scale)) {
             return Err(Error::Scale { scale: scales[block], block, dtype });
         }
@@ -80,7 +133,13 @@ impl QParams {
         if let Some(block) = zero_points.iter().position(|&zero_point| confined && !is_code(zero_point)) {
             return Err(Error::ZeroPoint { zero_point: zero_points[block], block, quant_min, quant_max });
         }
-        Ok(Self { scheme, dtype, scales, zero_points })
+        let fixed = i64::from(middle_code(scheme));
+        let is_fixed = scheme.mapping() != Mapping::Asymmetric;
+        if let Some(block) = zero_points.iter().position(|&zero_point| is_fixed && zero_point != fixed) {
+            let (scheme, zero_point) = (scheme.to_string(), zero_points[block]);
+            return Err(Error::FixedZeroPoint { scheme, zero_point, block, fixed });
+        }
+        Ok(Self { scheme, dtype, scales, zero_points, minimums, stored: None })
     }
 
     /// The scheme they belong to.
@@ -93,14 +152,33 @@ impl QParams {
         self.dtype
     }
 
-    /// The scale of each block: the step between neighbouring codes, in units of the data. f32 scales are held exactly.
+    /// The scale of each block, in units of the data: of integers the step between neighbouring codes, of other formats what the format's own
+    /// values are multiplied by. As it is stored, and with the second level multiplied in. f32 scales are held exactly.
     pub fn scales(&self) -> &[f64] {
         &self.scales
     }
 
-    /// The zero point of each block: the code that means 0.
+    /// The zero point of each block: the code that means 0. 0 where there are minimums, and for float formats and codebooks.
     pub fn zero_points(&self) -> &[i64] {
         &self.zero_points
+    }
+
+    /// What is stored of each block under a mapping with a float minimum: what code 0 means, in units of the data, and under torchao's convention
+    /// what the code in the middle means. Empty for other mappings.
+    pub fn minimums(&self) -> &[f64] {
+        &self.minimums
+    }
+
+    /// The f32 scale above those of the blocks, where the scheme has one (NVFP4's S).
+    pub fn tensor_scale(&self) -> Option<f64> {
+        match self.stored {
+            Some(StoredScales::Tensor { tensor_scale, .. }) => Some(tensor_scale),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn stored_scales(&self) -> Option<&StoredScales> {
+        self.stored.as_ref()
     }
 
     /// The scale, where there is one for all; else `None`.
@@ -115,14 +193,17 @@ impl QParams {
 
     /// What codes of the first block stand for, computed in the data's type; ±∞ where that overflows.
     pub(crate) fn decode_codes(&self, codes: &[i32]) -> Vec<f64> {
-        fn decode<T: Real>(affine: Affine<T>, codes: &[i32]) -> Vec<f64> {
-            let mut values: Vec<T> = codes.iter().map(|&code| T::from_f64(code.into())).collect();
-            affine.decode(&mut values);
+        fn decode<T: Real>(qparams: &QParams, codes: &[i32]) -> Vec<f64> {
+            let patterns: Vec<u32> = codes.iter().map(|code| (code - qparams.scheme.quant_min()) as u32).collect();
+            let mut values = vec![T::ZERO; codes.len()];
+            let codec = Codec::new(qparams.scheme);
+            codec.of_patterns(&patterns, &mut values);
+            codec.decode(&mut values, qparams.shared(0));
             values.into_iter().map(T::to_f64).collect()
         }
         match self.dtype {
-            Dtype::F32 => decode(self.affine::<f32>(0), codes),
-            Dtype::F64 => decode(self.affine::<f64>(0), codes),
+            Dtype::F32 => decode::<f32>(self, codes),
+            Dtype::F64 => decode::<f64>(self, codes),
         }
     }
 
@@ -137,8 +218,40 @@ impl QParams {
         }
     }
 
-    pub(crate) fn affine<T: Real>(&self, block: usize) -> Affine<T> {
-        Affine::new(self.scheme, T::from_f64(self.scales[block]), T::from_f64(self.zero_points[block] as f64))
+    fn offset<T: Real>(&self, block: usize) -> T {
+        T::from_f64(if self.minimums.is_empty() { self.zero_points[block] as f64 } else { self.minimums[block] })
+    }
+
+    fn reciprocal<T: Real>(&self, block: usize, scale: T) -> T {
+        let by_parts = || self.stored.as_ref()?.torchao_reciprocal(block);
+        by_parts().unwrap_or(T::ONE / scale)
+    }
+
+    /// The parameters of a block, in the type they are computed in.
+    pub(crate) fn shared<T: Real>(&self, block: usize) -> Shared<T> {
+        let scale = T::from_f64(self.scales[block]);
+        Shared { scale, reciprocal: self.reciprocal(block, scale), offset: self.offset(block) }
+    }
+
+    /// Those of as many blocks as the buffers hold, from this one on.
+    pub(crate) fn each<'a, T: Real>(&self, block: usize, buffers: &'a mut EachBuffers<T>, count: usize) -> Each<'a, T> {
+        buffers.0.resize(count, T::ZERO);
+        buffers.1.resize(count, T::ZERO);
+        buffers.2.resize(count, T::ZERO);
+        for index in 0..count {
+            let Shared { scale, reciprocal, offset } = self.shared(block + index);
+            (buffers.0[index], buffers.1[index], buffers.2[index]) = (scale, reciprocal, offset);
+        }
+        Each { scales: &buffers.0, reciprocals: &buffers.1, offsets: &buffers.2 }
+    }
+}
+
+/// Where [`QParams::each`] puts its numbers: scales, reciprocals, offsets.
+pub(crate) struct EachBuffers<T>(Vec<T>, Vec<T>, Vec<T>);
+
+impl<T> Default for EachBuffers<T> {
+    fn default() -> Self {
+        Self(Vec::new(), Vec::new(), Vec::new())
     }
 }
 
@@ -146,148 +259,5 @@ fn single<N: Copy>(values: &[N]) -> Option<N> {
     match values {
         [value] => Some(*value),
         _ => None,
-    }
-}
-
-impl Scheme {
-    /// Calibrates: the scale and zero point of each block of this tensor.
-    ///
-    /// # Errors
-    /// An invalid scheme; [`Error::Axis`]; [`Error::RangeOverflow`] where max - min overflows the data's type; under the
-    /// original's convention, [`Error::ZeroScale`] and [`Error::ZeroPointOverflow`] where its formulas give a scale of 0 (or one
-    /// whose reciprocal overflows) or leave 64-bit integers; [`Error::CalibratedToZero`] where a percentile keeps only zeros. Of
-    /// several blocks the first one's.
-    pub fn qparams(&self, tensor: &Tensor) -> Result<QParams> {
-        self.validate()?;
-        let layout = Layout::new(self.granularity(), tensor.shape())?;
-        let params = with_values!(tensor, |values| self.block_params(tensor, values, layout))?;
-        let (scales, zero_points) = params.into_iter().unzip();
-        Ok(QParams { scheme: *self, dtype: tensor.dtype(), scales, zero_points })
-    }
-
-    fn block_params<T: Real>(&self, tensor: &Tensor, values: &[T], layout: Layout) -> Result<Vec<(f64, i64)>> {
-        let min_max_only = self.calibration() == Calibration::MinMax;
-        if min_max_only && layout.blocks() == 1 {
-            // The gate has looked already.
-            let (min, max) = (T::from_f64(tensor.min()), T::from_f64(tensor.max()));
-            return Ok(vec![self.params_of_range(0, min, max)?]);
-        }
-        let params: Vec<Result<(f64, i64)>> = (0..layout.blocks())
-            .into_par_iter()
-            .map(|block| {
-                let runs = layout.runs_of(block).map(|run| &values[run]);
-                let (min, max) = if min_max_only {
-                    runs.map(min_max).reduce(spanning).unwrap_or((T::ZERO, T::ZERO))
-                } else {
-                    match self.mapping() {
-                        Mapping::Asymmetric => self.calibration().range(runs.flatten().copied()),
-                        Mapping::Symmetric => self.calibration().magnitude(runs.flatten().copied()),
-                    }
-                };
-                let keeps_only_zeros = !min_max_only && min == T::ZERO && max == T::ZERO;
-                if keeps_only_zeros && layout.runs_of(block).any(|run| values[run].iter().any(|&x| x != T::ZERO)) {
-                    return Err(Error::CalibratedToZero { block, calibration: self.calibration().to_string() });
-                }
-                self.params_of_range(block, min, max)
-            })
-            .collect();
-        // Collected in order first: of several errors the first block's is told, whichever thread came first.
-        params.into_iter().collect()
-    }
-
-    /// The convention's scale and zero point for the range min to max.
-    fn params_of_range<T: Real>(&self, block: usize, min: T, max: T) -> Result<(f64, i64)> {
-        let (quant_min, quant_max) = (T::from_f64(self.quant_min().into()), T::from_f64(self.quant_max().into()));
-        let levels = quant_max - quant_min;
-        let overflow = || Error::RangeOverflow { min: min.to_f64(), max: max.to_f64(), dtype: T::DTYPE };
-        let finite = |scale: T| if scale.is_finite() { Ok(scale) } else { Err(overflow()) };
-        let magnitude = if min.abs() > max.abs() { min.abs() } else { max.abs() };
-        // Zero must be a code: padding, ReLU and masks rely on it. All but the original widen the range for it.
-        let widened_min = if min < T::ZERO { min } else { T::ZERO };
-        let widened_max = if max > T::ZERO { max } else { T::ZERO };
-
-        let (scale, zero_point) = match (self.convention(), self.mapping()) {
-            (Convention::Onnx, Mapping::Asymmetric) => {
-                let scale = finite((widened_max - widened_min) / levels)?;
-                if scale < T::MIN_NORMAL {
-                    (T::ONE, T::ZERO)
-                } else {
-                    (scale, round(limit(quant_min - widened_min / scale, quant_min, quant_max), Rounding::HalfToEven))
-                }
-            }
-            (Convention::Onnx, Mapping::Symmetric) => {
-                let scale = magnitude / (levels / T::from_f64(2.0));
-                if scale < T::MIN_NORMAL { (T::ONE, limit(T::ZERO, quant_min, quant_max)) } else { (scale, self.middle_code()) }
-            }
-            (Convention::PyTorch, mapping) => {
-                let smallest = T::from_f64(f32::EPSILON.into());
-                let at_least = |scale: T| if scale < smallest { smallest } else { scale };
-                match mapping {
-                    Mapping::Asymmetric => {
-                        let scale = at_least(finite((widened_max - widened_min) / levels)?);
-                        let steps_below = limit(widened_min / scale, -levels, T::ZERO);
-                        (scale, limit(quant_min - round(steps_below, Rounding::HalfToEven), quant_min, quant_max))
-                    }
-                    Mapping::Symmetric => (at_least(magnitude / (levels / T::from_f64(2.0))), self.middle_code()),
-                }
-            }
-            (Convention::TfLite, mapping) => {
-                let (low, high) = (widened_min.to_f64(), widened_max.to_f64());
-                let (code_min, code_max) = (quant_min.to_f64(), quant_max.to_f64());
-                let (scale, zero_point) = match mapping {
-                    Mapping::Asymmetric => {
-                        let scale = (high - low) / (code_max - code_min);
-                        // Either end of the range gives a zero point; take it from the one whose numbers are smaller.
-                        let (from_min, from_max) = (code_min - low / scale, code_max - high / scale);
-                        let error_of_min = code_min.abs() + (low / scale).abs();
-                        let error_of_max = code_max.abs() + (high / scale).abs();
-                        let zero_point = if error_of_min < error_of_max { from_min } else { from_max };
-                        (scale, round(limit(zero_point, code_min, code_max), Rounding::HalfAwayFromZero))
-                    }
-                    Mapping::Symmetric => {
-                        let middle = self.middle_code::<f64>();
-                        (magnitude.to_f64() / (code_max - middle), middle)
-                    }
-                };
-                let scale = finite(T::from_f64(scale))?;
-                match mapping {
-                    _ if scale >= T::MIN_NORMAL => (scale, T::from_f64(zero_point)),
-                    Mapping::Asymmetric => (T::ONE, T::ZERO),
-                    Mapping::Symmetric => (T::ONE, T::from_f64(zero_point)),
-                }
-            }
-            (Convention::Original, mapping) => {
-                let (scale, zero_point) = match mapping {
-                    Mapping::Asymmetric => {
-                        let scale = finite((max - min) / levels)?;
-                        (scale, -(min / scale).to_f64().round_ties_even())
-                    }
-                    Mapping::Symmetric => (magnitude / quant_max, 0.0),
-                };
-                let (min, max) = (min.to_f64(), max.to_f64());
-                if scale == T::ZERO || !(T::ONE / scale).is_finite() {
-                    return Err(Error::ZeroScale { block, min, max, scale: scale.to_f64() });
-                }
-                if zero_point.abs() >= i64::MAX as f64 {
-                    return Err(Error::ZeroPointOverflow { block, min, max, zero_point });
-                }
-                (scale, T::from_f64(zero_point))
-            }
-        };
-        Ok((scale.to_f64(), zero_point.to_f64() as i64))
-    }
-
-    /// The code that means 0 under a symmetric mapping.
-    fn middle_code<T: Real>(&self) -> T {
-        let half = 1_i32 << (self.bits() - 1);
-        let middle = match (self.format().signedness(), self.convention(), self.bits()) {
-            (Signedness::Signed, _, _) => 0,
-            // PyTorch knows the middle of its own quint8 and quint16; of a custom range it takes (quant_min + quant_max) // 2.
-            (Signedness::Unsigned, Convention::PyTorch, bits) if bits != 8 && bits != 16 => {
-                (self.quant_min() + self.quant_max()) / 2
-            }
-            (Signedness::Unsigned, _, _) => half,
-        };
-        T::from_f64(middle.into())
     }
 }

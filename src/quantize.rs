@@ -9,13 +9,32 @@
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::codes::{Codes, Width, with_codes};
+use crate::codec::Codec;
+use crate::codes::{Codes, Width, widen, with_codes};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::granularity::Layout;
 use crate::qparams::QParams;
 use crate::scheme::Scheme;
 use crate::tensor::{Real, TASK_LEN, Tensor, with_values};
+
+/// Runs one body with the parameters of a segment: of one block, or a block's for each element.
+macro_rules! for_params {
+    ($qparams:expr, $segment:expr, |$params:ident| $body:expr) => {
+        match $segment.belonging {
+            $crate::granularity::Belonging::Shared => {
+                let $params = $qparams.shared($segment.block);
+                $body
+            }
+            $crate::granularity::Belonging::Each => {
+                let mut buffers = $crate::qparams::EachBuffers::default();
+                let $params = $qparams.each($segment.block, &mut buffers, $segment.elements.len());
+                $body
+            }
+        }
+    };
+}
+pub(crate) use for_params;
 
 impl Scheme {
     /// Quantizes: parameters from the tensor's own values, and a code for each element.
@@ -53,7 +72,7 @@ impl Scheme {
 pub fn quantize_with(tensor: &Tensor, qparams: &QParams) -> Result<Quantized> {
     check_dtype(tensor, qparams)?;
     let layout = qparams.layout(tensor.shape())?;
-    let codes = with_values!(tensor, |values| encode(values, qparams, layout));
+    let codes = with_values!(tensor, |values| encode(values, qparams, &layout));
     let (name, shape) = (tensor.name().to_owned(), tensor.shape().to_vec());
     Ok(Quantized { name, shape, qparams: qparams.clone(), codes })
 }
@@ -67,13 +86,15 @@ pub fn fake_quantize_with(tensor: &Tensor, qparams: &QParams) -> Result<Tensor> 
     let layout = qparams.layout(tensor.shape())?;
     with_values!(tensor, |values| {
         let mut output = vec![Default::default(); values.len()];
+        let codec = Codec::new(qparams.scheme());
         for_each_task(&mut output, |start, output| {
-            for (run, block) in layout.runs_in(start..start + output.len()) {
-                let output = &mut output[run.start - start..run.end - start];
-                let affine = qparams.affine(block);
-                affine.encode(&values[run], output);
-                affine.clamp_codes(output);
-                affine.decode(output);
+            for segment in layout.segments(start..start + output.len()) {
+                let output = &mut output[segment.elements.start - start..segment.elements.end - start];
+                for_params!(qparams, segment, |params| {
+                    codec.encode(&values[segment.elements.clone()], segment.elements.start, params, output);
+                    codec.clip(output);
+                    codec.decode(output, params);
+                });
             }
         });
         Tensor::new(tensor.name(), tensor.shape(), output).map_err(overflow_of)
@@ -97,7 +118,7 @@ fn for_each_task<C: Send>(output: &mut [C], task: impl Fn(usize, &mut [C]) + Syn
     output.par_chunks_mut(TASK_LEN).enumerate().for_each(|(index, chunk)| task(index * TASK_LEN, chunk));
 }
 
-fn encode<T: Real>(values: &[T], qparams: &QParams, layout: Layout) -> Codes {
+fn encode<T: Real>(values: &[T], qparams: &QParams, layout: &Layout) -> Codes {
     macro_rules! codes {
         ($variant:ident, $t:ty) => {
             Codes::$variant(encode_to(values, qparams, layout, |code| code as $t))
@@ -118,23 +139,24 @@ const BUFFER: usize = 1024;
 fn encode_to<T: Real, C: Copy + Default + Send>(
     values: &[T],
     qparams: &QParams,
-    layout: Layout,
+    layout: &Layout,
     narrow: impl Fn(i32) -> C + Sync,
 ) -> Vec<C> {
     let quant_min = qparams.scheme().quant_min();
     let mut output = vec![C::default(); values.len()];
+    let codec = Codec::new(qparams.scheme());
     for_each_task(&mut output, |start, output| {
-        let mut buffer = [T::ZERO; BUFFER];
-        for (run, block) in layout.runs_in(start..start + output.len()) {
-            let affine = qparams.affine::<T>(block);
-            let output = &mut output[run.start - start..run.end - start];
-            for (values, output) in values[run].chunks(BUFFER).zip(output.chunks_mut(BUFFER)) {
-                let codes = &mut buffer[..values.len()];
-                affine.encode(values, codes);
-                affine.clamp_codes(codes);
-                for (output, &code) in output.iter_mut().zip(&*codes) {
-                    *output = narrow(affine.level(code) as i32 + quant_min);
-                }
+        let (mut codes, mut patterns) = ([T::ZERO; BUFFER], [0; BUFFER]);
+        for segment in layout.segments(start..start + output.len()).flat_map(|segment| segment.pieces(BUFFER)) {
+            let output = &mut output[segment.elements.start - start..segment.elements.end - start];
+            let (codes, patterns) = (&mut codes[..output.len()], &mut patterns[..output.len()]);
+            for_params!(qparams, segment, |params| {
+                codec.encode(&values[segment.elements.clone()], segment.elements.start, params, codes);
+            });
+            codec.clip(codes);
+            codec.patterns(codes, patterns);
+            for (output, &pattern) in output.iter_mut().zip(&*patterns) {
+                *output = narrow(pattern as i32 + quant_min);
             }
         }
     });
@@ -225,13 +247,18 @@ impl Quantized {
     fn decode<T: Real>(&self) -> Result<Tensor> {
         let layout = self.qparams.layout(&self.shape)?;
         let mut output = vec![T::ZERO; self.codes.len()];
+        let codec = Codec::new(self.qparams.scheme());
+        let quant_min = self.qparams.scheme().quant_min();
         with_codes!(&self.codes, |codes| for_each_task(&mut output, |start, output| {
-            for (run, block) in layout.runs_in(start..start + output.len()) {
-                let output = &mut output[run.start - start..run.end - start];
-                for (output, &code) in output.iter_mut().zip(&codes[run]) {
-                    *output = T::from_f64(code.into());
+            let mut patterns = [0; BUFFER];
+            for segment in layout.segments(start..start + output.len()).flat_map(|segment| segment.pieces(BUFFER)) {
+                let output = &mut output[segment.elements.start - start..segment.elements.end - start];
+                let patterns = &mut patterns[..output.len()];
+                for (pattern, &code) in patterns.iter_mut().zip(&codes[segment.elements.clone()]) {
+                    *pattern = widen(code).wrapping_sub(quant_min) as u32;
                 }
-                self.qparams.affine(block).decode(output);
+                codec.of_patterns(patterns, output);
+                for_params!(self.qparams, segment, |params| codec.decode(output, params));
             }
         }));
         Tensor::new(self.name.as_str(), &self.shape, output).map_err(overflow_of)

@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
+use crate::format::Format;
 use crate::kernels::measure;
-use crate::metrics::{Metrics, any_f64};
+use crate::metrics::{Metrics, any_f64, entropy_bits};
 use crate::progress::Work;
 use crate::qparams::QParams;
 use crate::scheme::Scheme;
@@ -105,7 +106,6 @@ impl Quantizer for Scheme {
         let elements = measured.metrics.elements as f64;
         let bits_per_element = self.bits_per_element(tensor.shape(), tensor.dtype())?;
         let share = |count: u64| count as f64 / elements;
-        let entropy = |&count: &u64| if count == 0 { 0.0 } else { -share(count) * share(count).log2() };
         Ok(ReportRow {
             format: Some(self.format().to_string()),
             bits: Some(self.bits()),
@@ -115,7 +115,7 @@ impl Quantizer for Scheme {
             zero_point: qparams.zero_point(),
             clipped_fraction: Some(share(measured.clipped)),
             levels_used: Some(measured.counts.iter().filter(|&&count| count > 0).count() as u64),
-            code_entropy_bits: Some(measured.counts.iter().map(entropy).sum()),
+            code_entropy_bits: Some(entropy_bits(&measured.counts)),
             ..ReportRow::new(tensor, Quantizer::name(self), bits_per_element, measured.metrics)?
         })
     }
@@ -342,7 +342,7 @@ pub fn elements(tensor: &Tensor, schemes: &[Scheme]) -> Result<DataFrame> {
 /// ```
 /// # use quantlens::{Scheme, Tensor, levels};
 /// let x = Tensor::from_vec("x", vec![-1.0, -0.9, 0.0, 1.0])?;
-/// let table = levels(&x, &Scheme::symmetric(2))?;
+/// let table = levels(&x, &Scheme::symmetric(2).restricted_range())?;
 /// assert_eq!(table.column("count")?.u64()?.to_vec(), [Some(2), Some(1), Some(1)]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -352,7 +352,9 @@ pub fn elements(tensor: &Tensor, schemes: &[Scheme]) -> Result<DataFrame> {
 pub fn levels(tensor: &Tensor, scheme: &Scheme) -> Result<DataFrame> {
     let qparams = scheme.qparams(tensor)?;
     let (codes, values) = code_values(&qparams)?;
-    let counts = measure(tensor, &qparams)?.counts;
+    let all_counts = measure(tensor, &qparams)?.counts;
+    let count = |code: &i32| all_counts.get((code - scheme.quant_min()) as usize).copied().unwrap_or(0);
+    let counts: Vec<u64> = codes.iter().map(count).collect();
     let fractions: Vec<f64> = counts.iter().map(|&count| count as f64 / tensor.len() as f64).collect();
     let columns = vec![
         Series::new("code".into(), codes).into_column(),
@@ -369,7 +371,10 @@ pub(crate) fn code_values(qparams: &QParams) -> Result<(Vec<i32>, Vec<f64>)> {
     if blocks != 1 {
         return Err(Error::SeveralBlocks { scheme: scheme.to_string(), blocks });
     }
-    let codes: Vec<i32> = (scheme.quant_min()..=scheme.quant_max()).collect();
+    let codes: Vec<i32> = match scheme.format() {
+        Format::Int { .. } => (scheme.quant_min()..=scheme.quant_max()).collect(),
+        format => format.grid().into_iter().map(|(code, _)| code).collect(),
+    };
     let values = qparams.decode_codes(&codes);
     Ok((codes, values))
 }

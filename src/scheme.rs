@@ -1,25 +1,31 @@
 //! `Scheme`: how numbers become codes, as a value with a name that parses back.
 
 mod name;
-
-use std::fmt;
-use std::str::FromStr;
+mod preset;
 
 use serde::{Deserialize, Serialize};
 
 use crate::calibrate::Calibration;
+use crate::convention::Convention;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
-use crate::format::{Format, Rounding, Signedness};
+use crate::format::{Codebook, Format, Minifloat, Rounding, Signedness};
 use crate::granularity::{Granularity, Layout};
+use crate::scale::{ScaleFormat, ScaleRule, ScaleStorage, SecondLevel};
 
-/// Whether the codes cover the values' own range or one centred on 0.
+/// How a value is placed on the grid of codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Mapping {
-    /// The values' own range; a zero point says which code means 0.
+    /// The values' own range; an integer zero point says which code means 0. Integers only.
     Asymmetric,
     /// ± the largest magnitude, centred on 0.
     Symmetric,
+    /// The values' own range; the smallest value is stored as a number of its own, and 0 need not be a code: ggml's Q4_1, HQQ's, and
+    /// torchao's float zero points. Unsigned integers only.
+    Minimum,
+    /// No scale: the nearest value of the format itself.
+    Cast,
 }
 
 impl Mapping {
@@ -27,121 +33,83 @@ impl Mapping {
         match self {
             Self::Asymmetric => "asymmetric",
             Self::Symmetric => "symmetric",
-        }
-    }
-
-    fn short_name(self) -> &'static str {
-        match self {
-            Self::Asymmetric => "asym",
-            Self::Symmetric => "sym",
+            Self::Minimum => "minimum",
+            Self::Cast => "cast",
         }
     }
 
     /// One bit has two codes: enough for a range, but not for -1, 0 and 1.
     fn min_bits(self) -> u32 {
         match self {
-            Self::Asymmetric => 1,
             Self::Symmetric => 2,
+            _ => 1,
         }
     }
 }
 
-/// Which codes a symmetric mapping uses.
+/// Which codes a symmetric mapping to integers uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum SymmetricRange {
     /// All of them, -128 to 127 at 8 bits. The convention says what the largest magnitude becomes: ±127.5, clipped (ONNX,
-    /// PyTorch) or ±127 (TFLite, the original).
+    /// PyTorch, torchao) or ±127 (TFLite, ai-edge-quantizer, the original).
     Full,
     /// One fewer, so that there are as many to each side of 0: -127 to 127 at 8 bits, and the largest magnitude is ±127.
     Restricted,
+    /// All of them, and the scale is the smallest that clips nothing, max(min / quant_min, max / quant_max): torchao's
+    /// `SYMMETRIC_NO_CLIPPING_ERR`.
+    NoClipping,
 }
 
-/// Whose arithmetic. They agree on most values, and differ on ties, degenerate input and the last code.
-///
-/// | | range | scale | code | ties |
-/// |--|--|--|--|--|
-/// | [`Onnx`](Self::Onnx) | widened to contain 0 | (max-min)/(quant_max-quant_min) | round(x/s) + z | to even |
-/// | [`PyTorch`](Self::PyTorch) | widened to contain 0 | the same, at least 2⁻²³ | round(x · (1/s)) + z | to even |
-/// | [`TfLite`](Self::TfLite) | widened to contain 0 | the same, computed in f64 | round(x/s) + z | away from 0 |
-/// | [`Original`](Self::Original) | as it is | (max-min)/(2^bits-1) | round(x/s + z) | to even |
+/// What a number beyond the largest of a float format becomes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Convention {
-    /// ONNX `DynamicQuantizeLinear` and `QuantizeLinear` as ONNX Runtime computes them, at every width and sign. Divides,
-    /// rounds, then adds the zero point. Symmetric signed codes are restricted by default (as its int8 and int16 are),
-    /// unsigned ones full with the zero point in the middle. A block whose scale would be 0 or subnormal (all zero, or far
-    /// too small) has scale 1 and zero point 0, or the code nearest to it, and becomes all zero.
-    /// Source: <https://onnx.ai/onnx/operators/onnx__QuantizeLinear.html>
-    Onnx,
-    /// PyTorch's `MinMaxObserver` and `quantize_per_tensor`. Multiplies by the reciprocal of the scale. The scale is at
-    /// least 2⁻²³ (`torch.finfo(torch.float32).eps`), so a tensor smaller than about 3e-5 loses most of its codes.
-    /// Symmetric codes are full by default: the largest magnitude is ±127.5 at 8 bits, and its positive side is clipped.
-    /// Source: `torch/ao/quantization/observer.py`
-    PyTorch,
-    /// TensorFlow Lite's `ChooseQuantizationParams` and `AffineQuantize`: parameters in f64, the zero point from whichever
-    /// end of the range gives it the smaller error, ties away from zero. Symmetric codes are restricted by default. A block whose
-    /// scale would be 0 or subnormal has scale 1 and becomes all zero, as an all-zero one has in TFLite's symmetric routine (its
-    /// asymmetric one says 0, which nothing can be divided by).
-    /// Source: `tensorflow/lite/kernels/internal/quantization_util.cc`
-    TfLite,
-    /// The numpy notebook this library began as, oddities kept: the range is not widened to contain 0, so the zero point may be
-    /// far outside the codes; it is added before rounding; the symmetric lower bound is -2^bits - 1 (Python reads `-2**bits-1`
-    /// so), which no 8-bit integer holds. Where its formulas divide by 0 there is an error.
-    Original,
+pub enum Overflow {
+    /// The largest: ONNX's `saturate = 1`, and what FP8 hardware does.
+    Saturate,
+    /// ±∞ where the format has it, else NaN: a plain cast in numpy and PyTorch, ONNX's `saturate = 0`. Such an element is an error where
+    /// values come back from codes.
+    Special,
 }
 
-impl Convention {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Onnx, Self::PyTorch, Self::TfLite, Self::Original];
-
-    /// How it rounds a tie.
-    pub fn rounding(self) -> Rounding {
-        match self {
-            Self::Onnx | Self::PyTorch | Self::Original => Rounding::HalfToEven,
-            Self::TfLite => Rounding::HalfAwayFromZero,
-        }
-    }
-}
-
-impl fmt::Display for Convention {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Onnx => "onnx",
-            Self::PyTorch => "pytorch",
-            Self::TfLite => "tflite",
-            Self::Original => "original",
-        })
-    }
-}
-
-impl FromStr for Convention {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let known = |convention: &Self| convention.to_string() == text;
-        Self::ALL.into_iter().find(known).ok_or_else(|| format!("`{text}` is no convention"))
-    }
-}
-
-/// How numbers become codes: format × granularity × mapping × calibration × rounding × convention.
+/// How numbers become codes: format × granularity × mapping × calibration × scale × rounding × convention.
 ///
 /// A value, built by a sentence in any order, printed as a short name and parsed back from it. It may be held in an invalid
 /// state (17 bits, say); every use of it is then an error.
 ///
 /// ```
-/// # use quantlens::{Convention, Scheme};
-/// let scheme = Scheme::symmetric(4).per_group(128);
-/// assert_eq!(scheme.to_string(), "int4-sym-g128");
-/// assert_eq!("int4-sym-g128".parse::<Scheme>()?, scheme);
-/// assert_eq!((scheme.quant_min(), scheme.quant_max()), (-7, 7));
+/// # use quantlens::{Convention, Minifloat, Scheme, ScaleFormat, ScaleRule};
+/// let scheme = Scheme::symmetric(8).per_group(128);
+/// assert_eq!(scheme.to_string(), "int8-sym-g128");
+/// assert_eq!("int8-sym-g128".parse::<Scheme>()?, scheme);
+/// assert_eq!((scheme.quant_min(), scheme.quant_max()), (-127, 127));
 ///
 /// let torch = Scheme::symmetric(8).with_convention(Convention::PyTorch).per_axis(0);
 /// assert_eq!(torch.to_string(), "int8-sym-axis0-pytorch");
 /// assert_eq!((torch.quant_min(), torch.quant_max()), (-128, 127));
+///
+/// for (scheme, name) in [
+///     (Scheme::float(Minifloat::E4M3FN).per_axis(0), "e4m3fn-axis0"),
+///     (Scheme::cast(Minifloat::BF16), "bf16-cast"),
+///     (Scheme::mxfp8_e4m3().with_scale_rule(ScaleRule::Ceil), "mxfp8-e4m3-ceil"),
+///     (Scheme::nf4().per_group(64).double_quantized(), "nf4-g64-dq"),
+///     (Scheme::symmetric(4).per_group(32).with_scale_format(ScaleFormat::F16), "int4-sym-g32-sf16"),
+///     (Scheme::asymmetric(4).with_float_minimum().per_group(64), "uint4-min-g64"),
+///     (Scheme::float(Minifloat::E4M3FN).per_block([128, 128]), "e4m3fn-b128x128"),
+///     (Scheme::symmetric(8).per_group_on(0, 32), "int8-sym-g32@0"),
+/// ] {
+///     assert_eq!(scheme.to_string(), name);
+///     assert_eq!(name.parse::<Scheme>()?, scheme);
+/// }
 /// # Ok::<(), quantlens::Error>(())
 /// ```
 ///
-/// A name is `format-mapping`, then what differs from the convention's own way, in this order: `full` or `restricted`; `axisN`
-/// or `gN` (group size); `pN` (percentile); `half-even` or `half-away`; `pytorch`, `tflite` or `original`.
+/// A name is a head and then what differs from it, in this order. The head is `int8-sym`, `uint4-asym`, `uint4-min` (a float minimum),
+/// a float format or codebook (`e4m3fn`, `nf4`), one of these without a scale (`bf16-cast`), or a preset, which says granularity and scales
+/// too (`mxfp8-e4m3`, `mxfp8-e5m2`, `mxfp6-e2m3`, `mxfp6-e3m2`, `mxfp4`, `mxint8`, `nvfp4`). What may follow: `full`, `restricted` or
+/// `noclip`; `axisN`, `gN` (group size), `gN@A` (on axis A), `bRxC` (rectangles) or `tensor`; `pN` (percentile), `mse`, `lpN`, `kl`,
+/// `sigmaN`, `absmean` or `minmax`; `sF` (scales stored in format F: `sf16`, `spow2`); `floor`, `ceil`, `rceil`, `even` or `nearest`
+/// (which power of two); `ts` (a scale for the tensor above those of the blocks) or `dq` (double quantization); a rounding, as `half-away`
+/// or `stochastic7`; `nosat` (overflow is not clipped); and a convention: `pytorch`, `tflite`, `torchao`, `aiedge` or `original`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Scheme {
@@ -150,57 +118,123 @@ pub struct Scheme {
     mapping: Mapping,
     symmetric_range: Option<SymmetricRange>,
     calibration: Calibration,
+    scale: ScaleStorage,
     rounding: Option<Rounding>,
+    overflow: Overflow,
     convention: Convention,
 }
 
 impl Scheme {
-    /// Unsigned codes of 1 to 16 bits over the values' own range, per tensor, min-max, ONNX's arithmetic.
-    pub fn asymmetric(bits: u32) -> Self {
+    /// Any format centred on 0 with one scale for the tensor, amax / largest, by ONNX's arithmetic.
+    fn of(format: Format) -> Self {
         Self {
-            format: Format::uint(bits),
+            format,
             granularity: Granularity::PerTensor,
-            mapping: Mapping::Asymmetric,
+            mapping: Mapping::Symmetric,
             symmetric_range: None,
             calibration: Calibration::MinMax,
+            scale: ScaleStorage::DATA,
             rounding: None,
+            overflow: Overflow::Saturate,
             convention: Convention::Onnx,
         }
     }
 
-    /// Signed codes of 2 to 16 bits, centred on 0, per tensor, min-max, ONNX's arithmetic.
-    pub fn symmetric(bits: u32) -> Self {
-        Self { format: Format::int(bits), mapping: Mapping::Symmetric, ..Self::asymmetric(bits) }
+    /// Unsigned codes of 1 to 16 bits over the values' own range, per tensor, min-max, ONNX's arithmetic.
+    pub fn asymmetric(bits: u32) -> Self {
+        Self { mapping: Mapping::Asymmetric, ..Self::of(Format::uint(bits)) }
     }
 
-    /// The same scheme at another width, in bits.
+    /// Signed codes of 2 to 16 bits, centred on 0, per tensor, min-max, ONNX's arithmetic.
+    pub fn symmetric(bits: u32) -> Self {
+        Self::of(Format::int(bits))
+    }
+
+    /// A float format, its largest number at the largest magnitude: scale = amax / largest, one for the tensor.
+    pub fn float(format: Minifloat) -> Self {
+        Self::of(Format::Float(format))
+    }
+
+    /// A codebook, its value furthest from 0 at the largest magnitude: scale = amax / max |level|, one for the tensor. Of
+    /// [`Codebook::TERNARY`] and [`Codebook::BINARY`] the scale is mean |x| ([`Calibration::AbsMean`]).
+    pub fn codebook(codebook: Codebook) -> Self {
+        let by_mean = codebook == Codebook::TERNARY || codebook == Codebook::BINARY;
+        let calibration = if by_mean { Calibration::AbsMean } else { Calibration::MinMax };
+        Self { calibration, ..Self::of(Format::Codebook(codebook)) }
+    }
+
+    /// What a plain cast to the format keeps: no scale; see [`Overflow`] for numbers beyond its largest.
+    ///
+    /// ```
+    /// # use quantlens::{Minifloat, Scheme, Tensor};
+    /// let x = Tensor::from_vec("x", vec![0.1_f32, 300.0, 1e6])?;
+    /// let y = Scheme::cast(Minifloat::E4M3FN).fake_quantize(&x)?;
+    /// assert_eq!(y.to_f64_vec(), [0.1015625, 288.0, 448.0]);
+    /// # Ok::<(), quantlens::Error>(())
+    /// ```
+    pub fn cast(format: impl Into<Format>) -> Self {
+        Self { mapping: Mapping::Cast, ..Self::of(format.into()) }
+    }
+
+    /// The same scheme with integers of another width, in bits. Float formats and codebooks have one width and keep it.
     pub fn with_bits(self, bits: u32) -> Self {
         Self { format: self.format.with_bits(bits), ..self }
     }
 
-    /// With signed codes: `Scheme::asymmetric(8).signed()` is TFLite's for activations.
+    /// With signed codes: `Scheme::asymmetric(8).signed()` is TFLite's for activations. Of no effect but on integers.
     pub fn signed(self) -> Self {
-        Self { format: Format::int(self.format.bits()), ..self }
+        self.with_signedness(Signedness::Signed)
     }
 
-    /// With unsigned codes: `Scheme::symmetric(8).unsigned()` has its zero point in the middle, 128.
+    /// With unsigned codes: `Scheme::symmetric(8).unsigned()` has its zero point in the middle, 128. Of no effect but on integers.
     pub fn unsigned(self) -> Self {
-        Self { format: Format::uint(self.format.bits()), ..self }
+        self.with_signedness(Signedness::Unsigned)
+    }
+
+    fn with_signedness(self, signedness: Signedness) -> Self {
+        match self.format {
+            Format::Int { bits, .. } => Self { format: Format::Int { bits, signedness }, ..self },
+            _ => self,
+        }
+    }
+
+    /// With the smallest value of each block stored as a number instead of a zero point; see [`Mapping::Minimum`].
+    ///
+    /// ```text
+    /// scale = (max - min) / (2^bits - 1)     q = clamp(round((x - min) / scale))     x̂ = q · scale + min
+    /// ```
+    pub fn with_float_minimum(self) -> Self {
+        Self { mapping: Mapping::Minimum, ..self }
     }
 
     /// One scale for the whole tensor.
     pub fn per_tensor(self) -> Self {
-        Self { granularity: Granularity::PerTensor, ..self }
+        self.with_granularity(Granularity::PerTensor)
     }
 
     /// One scale for each index of this axis, from 0.
     pub fn per_axis(self, axis: usize) -> Self {
-        Self { granularity: Granularity::PerAxis(axis), ..self }
+        self.with_granularity(Granularity::PerAxis(axis))
     }
 
     /// One scale for each run of `group_size` elements along the last axis.
     pub fn per_group(self, group_size: usize) -> Self {
-        Self { granularity: Granularity::PerGroup(group_size), ..self }
+        self.with_granularity(Granularity::PerGroup(group_size))
+    }
+
+    /// One scale for each run of `group_size` elements along this axis, from 0: ONNX's blocked quantization.
+    pub fn per_group_on(self, axis: usize, group_size: usize) -> Self {
+        self.with_granularity(Granularity::PerGroupOn { axis, group_size })
+    }
+
+    /// One scale for each rectangle of this many rows and columns of the last two axes.
+    pub fn per_block(self, rows_and_columns: [usize; 2]) -> Self {
+        self.with_granularity(Granularity::PerBlock(rows_and_columns))
+    }
+
+    /// With this many elements to a scale.
+    pub fn with_granularity(self, granularity: Granularity) -> Self {
+        Self { granularity, ..self }
     }
 
     /// Symmetric codes from -2^(bits-1) to 2^(bits-1) - 1.
@@ -213,6 +247,11 @@ impl Scheme {
         Self { symmetric_range: Some(SymmetricRange::Restricted), ..self }
     }
 
+    /// Symmetric codes from -2^(bits-1) to 2^(bits-1) - 1 with the smallest scale that clips nothing.
+    pub fn without_clipping(self) -> Self {
+        Self { symmetric_range: Some(SymmetricRange::NoClipping), ..self }
+    }
+
     /// With another way to find the range.
     pub fn with_calibration(self, calibration: Calibration) -> Self {
         Self { calibration, ..self }
@@ -223,9 +262,39 @@ impl Scheme {
         self.with_calibration(Calibration::Percentile(percentile))
     }
 
-    /// With ties rounded this way, whatever the convention does.
+    /// With the scale of least mean squared error; see [`Calibration::Mse`].
+    pub fn mse_optimal(self) -> Self {
+        self.with_calibration(Calibration::Mse)
+    }
+
+    /// With scales stored in this format.
+    pub fn with_scale_format(self, format: ScaleFormat) -> Self {
+        Self { scale: ScaleStorage { format, ..self.scale }, ..self }
+    }
+
+    /// With powers of two chosen by this rule, where scales are powers of two.
+    pub fn with_scale_rule(self, rule: ScaleRule) -> Self {
+        Self { scale: ScaleStorage { rule, ..self.scale }, ..self }
+    }
+
+    /// With one f32 scale for the tensor above those of the blocks; see [`SecondLevel::TensorScale`].
+    pub fn with_tensor_scale(self) -> Self {
+        Self { scale: ScaleStorage { second: Some(SecondLevel::TensorScale), ..self.scale }, ..self }
+    }
+
+    /// With the scales quantized in their turn; see [`SecondLevel::DoubleQuantized`].
+    pub fn double_quantized(self) -> Self {
+        Self { scale: ScaleStorage { second: Some(SecondLevel::DoubleQuantized), ..self.scale }, ..self }
+    }
+
+    /// With codes rounded this way, whatever the convention or the format does. The zero point is rounded as the convention does.
     pub fn with_rounding(self, rounding: Rounding) -> Self {
         Self { rounding: Some(rounding), ..self }
+    }
+
+    /// With numbers beyond the largest of a float format treated this way.
+    pub fn with_overflow(self, overflow: Overflow) -> Self {
+        Self { overflow, ..self }
     }
 
     /// With the arithmetic of this convention, its rounding and symmetric range too unless they were said.
@@ -248,7 +317,7 @@ impl Scheme {
         self.granularity
     }
 
-    /// Asymmetric or symmetric.
+    /// How a value is placed on the grid.
     pub fn mapping(&self) -> Mapping {
         self.mapping
     }
@@ -258,9 +327,37 @@ impl Scheme {
         self.calibration
     }
 
-    /// How ties are rounded: as said, else as the convention does.
+    /// The type that scales are stored in.
+    pub fn scale_format(&self) -> ScaleFormat {
+        self.scale.format
+    }
+
+    /// Which power of two a scale becomes, where it is one.
+    pub fn scale_rule(&self) -> ScaleRule {
+        self.scale.rule
+    }
+
+    /// What stands above the scales of the blocks.
+    pub fn second_level(&self) -> Option<SecondLevel> {
+        self.scale.second
+    }
+
+    pub(crate) fn scale_storage(&self) -> ScaleStorage {
+        self.scale
+    }
+
+    /// How codes are rounded: as said, else integers as the convention does, floats to even, codebooks as [`Codebook::rounding`] says.
     pub fn rounding(&self) -> Rounding {
-        self.rounding.unwrap_or(self.convention.rounding())
+        self.rounding.unwrap_or(match self.format {
+            Format::Int { .. } => self.convention.rounding(),
+            Format::Float(_) => Rounding::HalfToEven,
+            Format::Codebook(codebook) => codebook.rounding(),
+        })
+    }
+
+    /// What a number beyond the largest of a float format becomes.
+    pub fn overflow(&self) -> Overflow {
+        self.overflow
     }
 
     /// Whose arithmetic.
@@ -268,19 +365,23 @@ impl Scheme {
         self.convention
     }
 
-    /// Which codes a symmetric mapping uses: as said, else as the convention does (PyTorch full; ONNX full for unsigned
-    /// codes; restricted otherwise). The original's own lower bound, -2^bits - 1, is neither, and is what [`Scheme::quant_min`] says
-    /// unless a range was said; an asymmetric mapping has none.
+    /// Which codes a symmetric mapping to integers uses: as said, else as the convention and the width have it (see [`Convention`];
+    /// the integers of MX are full). The original's own lower bound, -2^bits - 1, is neither, and is what [`Scheme::quant_min`] says unless a
+    /// range was said; other mappings have none.
     pub fn symmetric_range(&self) -> SymmetricRange {
+        let is_narrow = self.bits() < 8;
         self.symmetric_range.unwrap_or(match (self.convention, self.format.signedness()) {
-            (Convention::PyTorch, _) | (Convention::Onnx, Signedness::Unsigned) => SymmetricRange::Full,
+            _ if self.scale.format.is_power_of_two() => SymmetricRange::Full,
+            (Convention::PyTorch | Convention::TorchAo, _) | (Convention::Onnx, Signedness::Unsigned) => SymmetricRange::Full,
+            (Convention::Onnx | Convention::AiEdge, Signedness::Signed) if is_narrow => SymmetricRange::Full,
             _ => SymmetricRange::Restricted,
         })
     }
 
-    /// The smallest code.
+    /// The smallest code; of a float format or a codebook, whose codes are bit patterns, 0.
     pub fn quant_min(&self) -> i32 {
         let (min, _) = self.format.code_range();
+        let Format::Int { .. } = self.format else { return min };
         match (self.mapping, self.convention, self.symmetric_range, self.symmetric_range()) {
             // `-2**bits-1` is -(2^bits) - 1: far below any code, so the lower clamp never acts.
             (Mapping::Symmetric, Convention::Original, None, _) => -(1 << self.bits().clamp(1, Format::MAX_BITS)) - 1,
@@ -289,62 +390,189 @@ impl Scheme {
         }
     }
 
-    /// The largest code.
+    /// The largest code; of a float format or a codebook, whose codes are bit patterns, the pattern of all ones.
     pub fn quant_max(&self) -> i32 {
         self.format.code_range().1
     }
 
-    /// Bits an element costs in a tensor of this shape: codes, and for each block a scale in the data's type and, for an
-    /// asymmetric mapping, a zero point of the codes' width.
+    /// Bits an element costs in a tensor of this shape, all bytes counted: codes, for each block a scale and what else the mapping stores, and
+    /// what stands above the scales.
     ///
     /// ```text
-    /// bits + blocks · (scale_bits + zero_point_bits) / elements
+    /// 8 · (⌈elements · bits / 8⌉ + ⌈blocks · scale_bits / 8⌉ + ⌈blocks · offset_bits / 8⌉ + second level) / elements
     /// ```
     ///
-    /// The zero point of a symmetric mapping is fixed by the format and costs nothing. The original's is not confined to the
-    /// codes and counts 64 bits, which is what holds it here; its symmetric codes below what `bits` hold are not counted as wider.
+    /// scale_bits is that of [`Scheme::scale_format`], of a double-quantized scale 8. offset_bits is the width of a code for a zero
+    /// point, scale_bits for a minimum, else 0: the zero point of a symmetric mapping is fixed by the format and costs nothing. The
+    /// original's zero point is not confined to the codes and counts 64 bits, which is what holds it here; its symmetric codes below what
+    /// `bits` hold are not counted as wider. A tensor scale is 4 bytes; double quantization has 4 bytes for each 256 blocks and 4 for the
+    /// tensor. A cast stores codes alone. It is what the bytes of [`crate::Quantized::to_bytes`] weigh.
     ///
     /// # Errors
     /// An invalid scheme, an axis the shape does not have, a shape without elements.
     pub fn bits_per_element(&self, shape: &[usize], dtype: Dtype) -> Result<f64> {
         self.validate()?;
         let layout = Layout::new(self.granularity, shape)?;
-        let zero_point_bits = match (self.mapping, self.convention) {
-            (Mapping::Symmetric, _) => 0,
+        let bytes = self.stored_bytes(layout.elements(), layout.blocks(), dtype);
+        Ok(8.0 * bytes.total() as f64 / layout.elements() as f64)
+    }
+
+    /// How many bytes each part of a quantized tensor takes.
+    pub(crate) fn stored_bytes(&self, elements: usize, blocks: usize, dtype: Dtype) -> StoredBytes {
+        let bytes = |count: usize, bits: u32| (count as u64 * u64::from(bits)).div_ceil(8);
+        let codes = bytes(elements, self.bits());
+        if self.mapping == Mapping::Cast {
+            return StoredBytes { codes, ..StoredBytes::default() };
+        }
+        let scale_bits = match self.scale.second {
+            Some(SecondLevel::DoubleQuantized) => 8,
+            _ => self.scale.format.bits(dtype.bits()),
+        };
+        let offset_bits = match (self.mapping, self.convention) {
+            (Mapping::Symmetric | Mapping::Cast, _) => 0,
             (Mapping::Asymmetric, Convention::Original) => i64::BITS,
             (Mapping::Asymmetric, _) => self.bits(),
+            (Mapping::Minimum, _) => self.scale.format.bits(dtype.bits()),
         };
-        let parameter_bits = layout.blocks() as f64 * f64::from(dtype.bits() + zero_point_bits);
-        Ok(f64::from(self.bits()) + parameter_bits / layout.elements() as f64)
+        let second_level = match self.scale.second {
+            None => 0,
+            Some(SecondLevel::TensorScale) => 4,
+            Some(SecondLevel::DoubleQuantized) => 4 + 4 * blocks.div_ceil(SecondLevel::GROUP) as u64,
+        };
+        StoredBytes { codes, scales: bytes(blocks, scale_bits), offsets: bytes(blocks, offset_bits), second_level }
     }
 
     /// Refuses what cannot be. Everything that uses a scheme asks here first.
     ///
     /// # Errors
-    /// [`Error::BitsOutOfRange`], [`Error::GroupSize`], [`Error::Percentile`], or [`Error::Unsupported`] for a symmetric range
-    /// on an asymmetric mapping and for codes the original does not have.
+    /// [`Error::BitsOutOfRange`], [`Error::GroupSize`], [`Error::Percentile`] and the other calibrations' bounds, or
+    /// [`Error::Unsupported`] for axes that exclude each other, with the reason.
     pub fn validate(&self) -> Result<()> {
         let (bits, mapping) = (self.bits(), self.mapping);
-        if bits < mapping.min_bits() || bits > Format::MAX_BITS {
+        if matches!(self.format, Format::Int { .. }) && (bits < mapping.min_bits() || bits > Format::MAX_BITS) {
             let (min, max) = (mapping.min_bits(), Format::MAX_BITS);
             return Err(Error::BitsOutOfRange { bits, min, max, mapping: mapping.name() });
         }
-        if self.granularity == Granularity::PerGroup(0) {
+        let sizes = match self.granularity {
+            Granularity::PerGroup(size) | Granularity::PerGroupOn { group_size: size, .. } => [size, 1],
+            Granularity::PerBlock(sizes) => sizes,
+            Granularity::PerTensor | Granularity::PerAxis(_) => [1, 1],
+        };
+        if sizes.contains(&0) {
             return Err(Error::GroupSize);
         }
         self.calibration.validate()?;
-        let unsupported = |reason| Err(Error::Unsupported { scheme: self.to_string(), reason });
-        if mapping == Mapping::Asymmetric && self.symmetric_range.is_some() {
-            return unsupported("full and restricted ranges are for symmetric mappings");
+        match self.contradiction() {
+            Some(reason) => Err(Error::Unsupported { scheme: self.to_string(), reason }),
+            None => Ok(()),
         }
-        match (self.convention, mapping, self.format.signedness()) {
-            (Convention::Original, Mapping::Asymmetric, Signedness::Signed) => {
-                unsupported("the original's asymmetric codes start at 0: use unsigned ones, or another convention")
-            }
-            (Convention::Original, Mapping::Symmetric, Signedness::Unsigned) => {
-                unsupported("the original's symmetric codes have a sign: use signed ones, or another convention")
-            }
-            _ => Ok(()),
-        }
+    }
+
+    /// Why the axes of this scheme exclude each other, if they do.
+    fn contradiction(&self) -> Option<&'static str> {
+        let is_integer = matches!(self.format, Format::Int { .. });
+        let signedness = self.format.signedness();
+        let is_search = matches!(self.calibration, Calibration::Mse | Calibration::Lp(_) | Calibration::Kl);
+        let rules = [
+            (
+                self.format == Format::Float(Minifloat::E8M0),
+                "e8m0 has neither 0 nor negative numbers: it is for scales, as in mxfp4",
+            ),
+            (
+                !is_integer && matches!(self.mapping, Mapping::Asymmetric | Mapping::Minimum),
+                "float formats and codebooks have no zero point and no minimum: use integers",
+            ),
+            (
+                self.mapping == Mapping::Minimum && signedness == Signedness::Signed,
+                "codes above a minimum start at 0: use unsigned ones",
+            ),
+            (
+                self.symmetric_range.is_some() && !(is_integer && self.mapping == Mapping::Symmetric),
+                "full, restricted and noclip ranges are for symmetric mappings to integers",
+            ),
+            (
+                self.symmetric_range == Some(SymmetricRange::NoClipping)
+                    && (signedness == Signedness::Unsigned || self.calibration != Calibration::MinMax),
+                "noclip is about the whole range of signed codes: use those, and min-max calibration",
+            ),
+            (
+                self.mapping == Mapping::Cast
+                    && (self.granularity != Granularity::PerTensor
+                        || self.calibration != Calibration::MinMax
+                        || self.scale != ScaleStorage::DATA),
+                "a cast has no scale: leave out granularity, calibration and what is said of scales",
+            ),
+            (
+                self.scale.rule != ScaleRule::Floor && !self.scale.format.is_power_of_two(),
+                "a scale rule chooses a power of two: store scales as e8m0 or pow2",
+            ),
+            (
+                self.scale.second == Some(SecondLevel::TensorScale)
+                    && (!matches!(self.scale.format, ScaleFormat::Float(_)) || self.scale.format.is_power_of_two()),
+                "a tensor scale stands above scales in a float format such as e4m3fn",
+            ),
+            (
+                self.scale.second == Some(SecondLevel::DoubleQuantized)
+                    && !matches!(self.scale.format, ScaleFormat::Data | ScaleFormat::F32),
+                "double quantization says how scales are stored: leave out another format",
+            ),
+            (
+                self.scale.second.is_some() && matches!(self.mapping, Mapping::Asymmetric | Mapping::Minimum),
+                "a second level of scales is for symmetric mappings",
+            ),
+            (
+                self.overflow == Overflow::Special
+                    && !matches!(self.format, Format::Float(float) if float.overflow_code().is_some()),
+                "only float formats with infinities or NaN can do other than saturate",
+            ),
+            (
+                self.calibration == Calibration::Kl && self.mapping != Mapping::Symmetric,
+                "kl looks for a magnitude to clip at: use a symmetric mapping",
+            ),
+            (
+                is_search && self.mapping == Mapping::Minimum,
+                "the search for the best scale needs 0 to be a code: use a zero point, or another calibration",
+            ),
+            (
+                self.calibration == Calibration::AbsMean && self.mapping != Mapping::Symmetric,
+                "absmean is a magnitude: use a symmetric mapping",
+            ),
+            (
+                self.convention == Convention::Original
+                    && (!is_integer
+                        || self.scale != ScaleStorage::DATA
+                        || !matches!(self.mapping, Mapping::Asymmetric | Mapping::Symmetric)
+                        || !matches!(self.calibration, Calibration::MinMax | Calibration::Percentile(_))),
+                "the original has integers with scales of the data's type, by min-max or percentile: use another convention",
+            ),
+            (
+                self.convention == Convention::Original
+                    && self.mapping == Mapping::Asymmetric
+                    && signedness == Signedness::Signed,
+                "the original's asymmetric codes start at 0: use unsigned ones, or another convention",
+            ),
+            (
+                self.convention == Convention::Original
+                    && self.mapping == Mapping::Symmetric
+                    && signedness == Signedness::Unsigned,
+                "the original's symmetric codes have a sign: use signed ones, or another convention",
+            ),
+        ];
+        rules.into_iter().find(|(excluded, _)| *excluded).map(|(_, reason)| reason)
+    }
+}
+
+/// Bytes of the parts of a quantized tensor.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct StoredBytes {
+    pub(crate) codes: u64,
+    pub(crate) scales: u64,
+    pub(crate) offsets: u64,
+    pub(crate) second_level: u64,
+}
+
+impl StoredBytes {
+    pub(crate) fn total(self) -> u64 {
+        self.codes + self.scales + self.offsets + self.second_level
     }
 }

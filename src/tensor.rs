@@ -35,6 +35,8 @@ pub trait Real:
     const ONE: Self;
     /// The smallest positive normal number.
     const MIN_NORMAL: Self;
+    /// The largest number.
+    const MAX: Self;
 
     /// From f64, rounded to nearest, ties to even.
     fn from_f64(value: f64) -> Self;
@@ -49,6 +51,10 @@ pub trait Real:
     fn round_small(self) -> Self;
     /// A whole number in 0 to 2²³ - 1 as an integer, likewise without a conversion that needs checks.
     fn small_to_u32(self) -> u32;
+    /// The largest power of two not above |self|; 0 of 0 and of subnormal numbers.
+    fn power_of_two_below(self) -> Self;
+    /// The next number below.
+    fn next_below(self) -> Self;
     /// A polars column over the values, without a copy.
     #[doc(hidden)]
     fn into_values(values: Vec<Self>) -> Values;
@@ -70,6 +76,7 @@ macro_rules! real {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
             const MIN_NORMAL: Self = $t::MIN_POSITIVE;
+            const MAX: Self = $t::MAX;
 
             #[inline(always)]
             fn from_f64(value: f64) -> Self {
@@ -96,6 +103,14 @@ macro_rules! real {
             #[inline(always)]
             fn small_to_u32(self) -> u32 {
                 ((self + $two_to_the_mantissa).to_bits() & 0x7f_ffff) as u32
+            }
+            #[inline(always)]
+            fn power_of_two_below(self) -> Self {
+                // The bits of infinity are those of the exponent.
+                Self::from_bits(self.to_bits() & Self::INFINITY.to_bits())
+            }
+            fn next_below(self) -> Self {
+                self.next_down()
             }
             fn into_values(values: Vec<Self>) -> Values {
                 Values::$dtype($chunked::from_vec("".into(), values))
@@ -128,7 +143,7 @@ fn contiguous<T: PolarsNumericType>(array: &ChunkedArray<T>) -> &[T::Native] {
 /// Runs one body for whichever type the tensor holds.
 macro_rules! with_values {
     ($tensor:expr, |$values:ident| $body:expr) => {
-        match $tensor.slice_of() {
+        match $tensor.as_slice() {
             $crate::tensor::Slice::F32($values) => $body,
             $crate::tensor::Slice::F64($values) => $body,
         }
@@ -279,7 +294,7 @@ impl Tensor {
     }
 
     /// The values, as whichever type they are.
-    pub fn slice_of(&self) -> Slice<'_> {
+    pub fn as_slice(&self) -> Slice<'_> {
         match &self.values {
             Values::F32(array) => Slice::F32(contiguous(array)),
             Values::F64(array) => Slice::F64(contiguous(array)),
@@ -315,7 +330,7 @@ impl fmt::Debug for Tensor {
 
 impl PartialEq for Tensor {
     fn eq(&self, other: &Self) -> bool {
-        self.name == other.name && self.shape == other.shape && self.slice_of() == other.slice_of()
+        self.name == other.name && self.shape == other.shape && self.as_slice() == other.as_slice()
     }
 }
 
@@ -371,4 +386,11 @@ pub(crate) fn min_max<T: Real>(values: &[T]) -> (T, T) {
     let min = min.iter().chain(rest).copied().fold(first, smaller);
     let max = max.iter().chain(rest).copied().fold(first, larger);
     (min, max)
+}
+
+/// x, or the bound that it is beyond.
+#[inline(always)]
+pub(crate) fn limit<T: Real>(x: T, low: T, high: T) -> T {
+    let x = if x < low { low } else { x };
+    if x > high { high } else { x }
 }

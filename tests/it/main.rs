@@ -5,6 +5,7 @@ mod naive;
 mod bad_input;
 mod figure;
 mod frame;
+mod ggml;
 mod golden;
 mod metrics;
 mod quantize;

@@ -50,6 +50,18 @@ macro_rules! naive {
                         let scale = (f64::from(absmax) / (f64::from(qmax) - f64::from(middle))) as $t;
                         (if scale < $t::MIN_POSITIVE { 1.0 } else { scale }, middle)
                     }
+                    (Convention::TorchAo, Mapping::Asymmetric) => {
+                        let scale = ((wmax - wmin) / (qmax - qmin)).max($t::MIN_POSITIVE);
+                        (scale, (qmin - (wmin / scale).round_ties_even()).clamp(qmin, qmax))
+                    }
+                    (Convention::TorchAo, Mapping::Symmetric) => {
+                        ((absmax / ((qmax - qmin) / 2.0)).max($t::MIN_POSITIVE), ((qmax + qmin + 1.0) / 2.0).trunc())
+                    }
+                    (Convention::AiEdge, Mapping::Asymmetric) => {
+                        let scale = (wmax - wmin).max(1e-9) / (qmax - qmin);
+                        (scale, (qmin - wmin / scale).round_ties_even())
+                    }
+                    (Convention::AiEdge, Mapping::Symmetric) => (absmax.max(1e-9) / (qmax - middle), middle),
                     (Convention::Original, Mapping::Asymmetric) => {
                         let scale = (max - min) / ((2.0 as $t).powi(scheme.bits() as i32) - 1.0);
                         (scale, -(min / scale).round_ties_even())
@@ -57,6 +69,7 @@ macro_rules! naive {
                     (Convention::Original, Mapping::Symmetric) => {
                         (absmax / ((2.0 as $t).powi(scheme.bits() as i32 - 1) - 1.0), 0.0)
                     }
+                    (convention, mapping) => unreachable!("{convention} {mapping:?} has no oracle"),
                 }
             }
 
@@ -65,11 +78,13 @@ macro_rules! naive {
                 let round = |v: $t| match scheme.rounding() {
                     Rounding::HalfToEven => v.round_ties_even(),
                     Rounding::HalfAwayFromZero => v.round(),
+                    other => unreachable!("{other} has no oracle"),
                 };
                 match scheme.convention() {
                     Convention::Onnx | Convention::TfLite => round(x / scale) + zero_point,
-                    Convention::PyTorch => round(x * (1.0 / scale)) + zero_point,
-                    Convention::Original => round(x / scale + zero_point),
+                    Convention::PyTorch | Convention::TorchAo => round(x * (1.0 / scale)) + zero_point,
+                    Convention::AiEdge | Convention::Original => round(x / scale + zero_point),
+                    other => unreachable!("{other} has no oracle"),
                 }
             }
 
@@ -113,7 +128,7 @@ pub fn schemes(bits: u32) -> Vec<Scheme> {
                     let scheme = match range {
                         None => scheme,
                         Some(SymmetricRange::Full) => scheme.full_range(),
-                        Some(SymmetricRange::Restricted) => scheme.restricted_range(),
+                        Some(_) => scheme.restricted_range(),
                     };
                     let scheme = rounding.map_or(scheme, |rounding| scheme.with_rounding(rounding));
                     if scheme.validate().is_ok() {

@@ -81,7 +81,11 @@ fn codes_span_what_the_formats_hold() {
     assert_eq!(range(Scheme::symmetric(8).full_range()), (-128, 127));
     assert_eq!(range(Scheme::symmetric(8).unsigned()), (0, 255));
     assert_eq!(range(Scheme::symmetric(8).unsigned().restricted_range()), (1, 255));
-    assert_eq!(range(Scheme::symmetric(2)), (-1, 1));
+    // ONNX Runtime's int4 is full, its int8 and int16 are not.
+    assert_eq!(range(Scheme::symmetric(4)), (-8, 7));
+    assert_eq!(range(Scheme::symmetric(2).restricted_range()), (-1, 1));
+    assert_eq!(range(Scheme::symmetric(4).with_convention(Convention::TfLite)), (-7, 7));
+    assert_eq!(range(Scheme::symmetric(4).with_convention(Convention::AiEdge)), (-8, 7));
 }
 
 #[test]
@@ -95,5 +99,5 @@ fn bits_per_element_counts_scales_and_zero_points_of_the_actual_shape() {
     assert_eq!(Scheme::asymmetric(8).bits_per_element(&[20], Dtype::F64).unwrap(), 8.0 + 72.0 / 20.0);
     assert!(matches!(Scheme::symmetric(4).per_axis(2).bits_per_element(&[8, 65], Dtype::F32), Err(Error::Axis { axis: 2, .. })));
     assert!(matches!(Scheme::symmetric(4).bits_per_element(&[0, 65], Dtype::F32), Err(Error::Empty { .. })));
-    assert!(matches!(Scheme::symmetric(4).bits_per_element(&[usize::MAX, 2], Dtype::F32), Err(Error::Shape { .. })));
+    assert!(matches!(Scheme::symmetric(4).bits_per_element(&[usize::MAX, 2], Dtype::F32), Err(Error::TooLarge { .. })));
 }

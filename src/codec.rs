@@ -1,0 +1,305 @@
+//! `Codec`: the formulas between values and codes, and the only home of `round(x / scale) + zero_point`.
+//!
+//! A codec is chosen once for a tensor and a scheme, and works on runs of values in three steps, so that clipping can be seen: `encode`
+//! gives codes that may lie one outside; `count_clipped` counts those; `clip` moves them to the first or last. Codes are numbers of the data's
+//! type until `positions` makes integers of them: of an integer format the code itself, of a float format the value before scaling, of a list its
+//! position.
+
+mod float;
+mod list;
+mod round;
+
+use crate::convention::{Convention, Order};
+use crate::error::{Error, Result};
+use crate::format::{Format, Rounding};
+use crate::scheme::{Mapping, Overflow, Scheme};
+use crate::tensor::{Real, limit};
+
+use float::FloatGrid;
+use list::ListGrid;
+pub(crate) use round::round;
+use round::round_each;
+
+/// The parameters of each element of a run: a scale, its reciprocal for arithmetic that multiplies by it, and the zero point or minimum.
+pub(crate) trait Params<T>: Copy {
+    fn scale(&self, index: usize) -> T;
+    fn reciprocal(&self, index: usize) -> T;
+    fn offset(&self, index: usize) -> T;
+}
+
+/// One block's, for all.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shared<T> {
+    pub(crate) scale: T,
+    pub(crate) reciprocal: T,
+    pub(crate) offset: T,
+}
+
+impl<T: Copy> Params<T> for Shared<T> {
+    #[inline(always)]
+    fn scale(&self, _: usize) -> T {
+        self.scale
+    }
+    #[inline(always)]
+    fn reciprocal(&self, _: usize) -> T {
+        self.reciprocal
+    }
+    #[inline(always)]
+    fn offset(&self, _: usize) -> T {
+        self.offset
+    }
+}
+
+/// A block's for each element. All are as long as the run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Each<'a, T> {
+    pub(crate) scales: &'a [T],
+    pub(crate) reciprocals: &'a [T],
+    pub(crate) offsets: &'a [T],
+}
+
+impl<T: Copy> Params<T> for Each<'_, T> {
+    #[inline(always)]
+    fn scale(&self, index: usize) -> T {
+        self.scales[index]
+    }
+    #[inline(always)]
+    fn reciprocal(&self, index: usize) -> T {
+        self.reciprocals[index]
+    }
+    #[inline(always)]
+    fn offset(&self, index: usize) -> T {
+        self.offsets[index]
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Codec<T> {
+    grid: Grid<T>,
+    /// The first and the last code, as numbers.
+    low: T,
+    high: T,
+    /// `quant_min`, which positions count from.
+    first: T,
+    arithmetic: Arithmetic<T>,
+    rounding: Rounding,
+    overflow: Overflow,
+}
+
+#[derive(Debug)]
+enum Grid<T> {
+    Integers,
+    Float(FloatGrid<T>),
+    List(ListGrid<T>),
+}
+
+/// What is done to a value before it is rounded, and undone after.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Arithmetic<T> {
+    DivideRoundAdd,
+    MultiplyRoundAdd,
+    DivideAddRound,
+    /// A minimum is taken off first.
+    SubtractDivide,
+    SubtractMultiply,
+    /// torchao's tinygemm: the offset is what this code, in the middle, means.
+    AboutMiddle(T),
+    Nothing,
+}
+
+impl<T: Real> Codec<T> {
+    pub(crate) fn new(scheme: Scheme) -> Self {
+        let format = scheme.format();
+        let rounding = scheme.rounding();
+        let grid = match format {
+            Format::Int { .. } => Grid::Integers,
+            Format::Float(float) => match FloatGrid::new(float) {
+                Some(grid) => Grid::Float(grid),
+                None => Grid::List(ListGrid::of_float(float, rounding)),
+            },
+            Format::Codebook(codebook) => Grid::List(ListGrid::of_codebook(codebook, rounding)),
+        };
+        let (low, high) = match &grid {
+            Grid::Integers => (scheme.quant_min().into(), scheme.quant_max().into()),
+            Grid::Float(_) => (format.lowest(), format.largest()),
+            Grid::List(list) => (0.0, list.last_position() as f64),
+        };
+        let arithmetic = match (scheme.mapping(), scheme.convention().order()) {
+            (Mapping::Cast, _) => Arithmetic::Nothing,
+            (Mapping::Minimum, _) if scheme.convention() == Convention::TorchAo => {
+                Arithmetic::AboutMiddle(middle_between(scheme))
+            }
+            (Mapping::Minimum, Order::MultiplyRoundAdd) => Arithmetic::SubtractMultiply,
+            (Mapping::Minimum, _) => Arithmetic::SubtractDivide,
+            (_, Order::DivideRoundAdd) => Arithmetic::DivideRoundAdd,
+            (_, Order::MultiplyRoundAdd) => Arithmetic::MultiplyRoundAdd,
+            (_, Order::DivideAddRound) => Arithmetic::DivideAddRound,
+        };
+        let (low, high) = (T::from_f64(low), T::from_f64(high));
+        let first = T::from_f64(scheme.quant_min().into());
+        Self { grid, low, high, first, arithmetic, rounding, overflow: scheme.overflow() }
+    }
+
+    /// Codes before the last clamp: what lies outside is at most one code outside. `index` is that of the first value in its tensor, which
+    /// stochastic rounding depends on. `codes` is as long as `values`.
+    #[inline]
+    pub(crate) fn encode(&self, values: &[T], index: usize, params: impl Params<T>, codes: &mut [T]) {
+        let values = &values[..codes.len()];
+        match self.arithmetic {
+            Arithmetic::DivideRoundAdd => each(values, codes, |i, x| x / params.scale(i)),
+            Arithmetic::MultiplyRoundAdd => each(values, codes, |i, x| x * params.reciprocal(i)),
+            Arithmetic::DivideAddRound => each(values, codes, |i, x| x / params.scale(i) + params.offset(i)),
+            Arithmetic::SubtractDivide => each(values, codes, |i, x| (x - params.offset(i)) / params.scale(i)),
+            Arithmetic::SubtractMultiply => each(values, codes, |i, x| (x - params.offset(i)) * params.reciprocal(i)),
+            Arithmetic::AboutMiddle(middle) => {
+                each(values, codes, |i, x| (x - (params.offset(i) - params.scale(i) * middle)) / params.scale(i));
+            }
+            Arithmetic::Nothing => codes.copy_from_slice(values),
+        }
+        match &self.grid {
+            Grid::Integers => {
+                // Clamping to whole numbers and rounding commute; clamping first keeps the rounded number small.
+                let (low, high) = (self.low - T::ONE, self.high + T::ONE);
+                match self.arithmetic {
+                    Arithmetic::DivideRoundAdd | Arithmetic::MultiplyRoundAdd => {
+                        each_in(codes, |i, v| limit(v, low - params.offset(i), high - params.offset(i)));
+                        round_each(codes, self.rounding, index);
+                        each_in(codes, |i, v| v + params.offset(i));
+                    }
+                    _ => {
+                        each_in(codes, |_, v| limit(v, low, high));
+                        round_each(codes, self.rounding, index);
+                    }
+                }
+            }
+            Grid::Float(float) => float.round(codes, self.rounding, index),
+            Grid::List(list) => list.positions(codes, self.rounding, index),
+        }
+    }
+
+    /// How many codes are outside.
+    #[inline]
+    pub(crate) fn count_clipped(&self, codes: &[T]) -> u64 {
+        let outside = |code: T| u32::from(code < self.low) | u32::from(code > self.high);
+        u64::from(codes.iter().fold(0_u32, |count, &code| count + outside(code)))
+    }
+
+    /// Clips what [`Codec::encode`] left outside; where a float format does not saturate, it becomes ±∞ or NaN.
+    #[inline]
+    pub(crate) fn clip(&self, codes: &mut [T]) {
+        let (low, high) = (self.low, self.high);
+        match (self.overflow, &self.grid) {
+            (Overflow::Special, Grid::Float(float)) => {
+                let beyond = T::from_f64(float.beyond());
+                each_in(codes, |_, code| {
+                    if code > high {
+                        beyond
+                    } else if code < low {
+                        -beyond
+                    } else {
+                        code
+                    }
+                });
+            }
+            _ => each_in(codes, |_, code| limit(code, low, high)),
+        }
+    }
+
+    /// Clipped codes counted from the scheme's `quant_min`, for tables and to store: of an integer format that many codes above it, else the
+    /// bit pattern.
+    #[inline]
+    pub(crate) fn patterns(&self, codes: &[T], patterns: &mut [u32]) {
+        let pairs = patterns.iter_mut().zip(codes);
+        match &self.grid {
+            Grid::Integers => pairs.for_each(|(pattern, &code)| *pattern = (code - self.first).small_to_u32()),
+            Grid::Float(float) => pairs.for_each(|(pattern, &code)| *pattern = float.pattern(code.to_f64())),
+            Grid::List(list) => pairs.for_each(|(pattern, &code)| *pattern = list.pattern(code.small_to_u32())),
+        }
+    }
+
+    /// The numbers that [`Codec::decode`] takes, of patterns as [`Codec::patterns`] gives them. NaN of one that stands for nothing.
+    #[inline]
+    pub(crate) fn of_patterns(&self, patterns: &[u32], codes: &mut [T]) {
+        let pairs = codes.iter_mut().zip(patterns);
+        match &self.grid {
+            Grid::Integers => pairs.for_each(|(code, &pattern)| *code = T::from_f64(pattern.into()) + self.first),
+            Grid::Float(float) => pairs.for_each(|(code, &pattern)| *code = T::from_f64(float.value(pattern))),
+            Grid::List(list) => pairs.for_each(|(code, &pattern)| *code = list.position(pattern)),
+        }
+    }
+
+    /// Clipped codes to the values they stand for.
+    #[inline]
+    pub(crate) fn decode(&self, codes: &mut [T], params: impl Params<T>) {
+        if let Grid::List(list) = &self.grid {
+            list.levels(codes);
+        }
+        match self.arithmetic {
+            Arithmetic::Nothing => {}
+            Arithmetic::SubtractDivide | Arithmetic::SubtractMultiply => {
+                each_in(codes, |i, code| code * params.scale(i) + params.offset(i));
+            }
+            Arithmetic::AboutMiddle(middle) => {
+                each_in(codes, |i, code| (code - middle) * params.scale(i) + params.offset(i));
+            }
+            _ if matches!(self.grid, Grid::Integers) => each_in(codes, |i, code| (code - params.offset(i)) * params.scale(i)),
+            _ => each_in(codes, |i, code| code * params.scale(i)),
+        }
+    }
+}
+
+/// The nearest number of a float format, as its code and its value, of one number: for scales. NaN's code is refused as `None`.
+pub(crate) fn encode_scalar(format: crate::format::Minifloat, value: f64) -> Option<(u32, f64)> {
+    let scheme = Scheme::cast(format);
+    let codec = Codec::<f64>::new(scheme);
+    let (mut code, mut pattern) = ([0.0], [0]);
+    codec.encode(&[value], 0, Shared { scale: 1.0, reciprocal: 1.0, offset: 0.0 }, &mut code);
+    if codec.count_clipped(&code) > 0 {
+        return None;
+    }
+    codec.patterns(&code, &mut pattern);
+    Some((pattern[0], format.decode(pattern[0])))
+}
+
+/// (quant_max + quant_min + 1) / 2, which torchao's float zero points are about: 8 of 0 to 15.
+pub(crate) fn middle_between<T: Real>(scheme: Scheme) -> T {
+    T::from_f64(f64::from(scheme.quant_max() + scheme.quant_min() + 1) / 2.0)
+}
+
+#[inline(always)]
+fn each<T: Real>(values: &[T], output: &mut [T], f: impl Fn(usize, T) -> T) {
+    for (index, (output, &x)) in output.iter_mut().zip(values).enumerate() {
+        *output = f(index, x);
+    }
+}
+
+#[inline(always)]
+fn each_in<T: Real>(codes: &mut [T], f: impl Fn(usize, T) -> T) {
+    for (index, code) in codes.iter_mut().enumerate() {
+        *code = f(index, *code);
+    }
+}
+
+/// A copy of the values with what lies outside [lower, upper] moved to the bound. The caller's values stay as they are; the
+/// original's `clamp` overwrote them.
+///
+/// ```
+/// # use quantlens::clamp;
+/// let x = [-3.0, 0.5, 300.0];
+/// assert_eq!(clamp(&x, 0.0, 255.0)?, [0.0, 0.5, 255.0]);
+/// assert_eq!(x, [-3.0, 0.5, 300.0]);
+/// # Ok::<(), quantlens::Error>(())
+/// ```
+///
+/// # Errors
+/// [`Error::ClampBounds`] unless lower ≤ upper; [`Error::NotFinite`] at the first NaN, which no bound could hold. Infinities
+/// move to the bounds.
+pub fn clamp<T: Real>(values: &[T], lower: T, upper: T) -> Result<Vec<T>> {
+    if lower.partial_cmp(&upper).is_none_or(|order| order.is_gt()) {
+        return Err(Error::ClampBounds { lower: lower.to_f64(), upper: upper.to_f64() });
+    }
+    if let Some(index) = values.iter().position(|value| value.to_f64().is_nan()) {
+        return Err(Error::NotFinite { name: "values".to_owned(), index, value: f64::NAN });
+    }
+    Ok(values.iter().map(|&value| limit(value, lower, upper)).collect())
+}

@@ -1,0 +1,102 @@
+//! Rounding to float formats: the mantissa's last place is found from the number's exponent, and a multiple of it is a whole number.
+
+use super::round::round_each;
+use crate::format::{Minifloat, Rounding, Specials, power_of_two};
+use crate::tensor::{Real, limit};
+
+/// A float format with a mantissa, whose even codes are its even mantissas.
+#[derive(Debug)]
+pub(super) struct FloatGrid<T> {
+    format: Minifloat,
+    smallest_normal: T,
+    /// The last place of a number between 1 and 2: 2^-mantissa_bits.
+    last_place: T,
+    /// Far enough outside to be seen, near enough not to overflow.
+    limit: T,
+    /// The value of each code where they are few, else none.
+    values: Vec<f64>,
+}
+
+impl<T: Real> FloatGrid<T> {
+    /// `None` for formats without a mantissa.
+    pub(super) fn new(format: Minifloat) -> Option<Self> {
+        if format.mantissa_bits() == 0 {
+            return None;
+        }
+        let outside = 2.0 * format.largest();
+        let limit = if T::from_f64(outside).is_finite() { T::from_f64(outside) } else { T::MAX };
+        let values =
+            if format.bits() <= 8 { (0..1 << format.bits()).map(|code| format.decode(code)).collect() } else { Vec::new() };
+        Some(Self {
+            format,
+            smallest_normal: T::from_f64(format.smallest_normal()),
+            last_place: T::from_f64(power_of_two(-(format.mantissa_bits() as i32))),
+            limit,
+            values,
+        })
+    }
+
+    /// The number of the format, its largest exponent unbounded, that each becomes.
+    #[inline(always)]
+    pub(super) fn round(&self, numbers: &mut [T], rounding: Rounding, index: usize) {
+        // A piece at a time, whose steps stay in the first-level cache.
+        const PIECE: usize = 256;
+        let mut steps = [T::ZERO; PIECE];
+        for (piece, numbers) in numbers.chunks_mut(PIECE).enumerate() {
+            for (step, x) in steps.iter_mut().zip(&mut *numbers) {
+                let bounded = limit(*x, -self.limit, self.limit);
+                let power = bounded.power_of_two_below();
+                let power = if power < self.smallest_normal { self.smallest_normal } else { power };
+                *step = power * self.last_place;
+                *x = bounded / *step;
+            }
+            round_each(numbers, rounding, index + piece * PIECE);
+            for (step, x) in steps.iter().zip(&mut *numbers) {
+                *x = *x * *step;
+            }
+            if self.format.specials() == Specials::NanIsNegativeZero {
+                // Adding 0 makes -0 a 0, and nothing else another number.
+                numbers.iter_mut().for_each(|x| *x = *x + T::ZERO);
+            }
+        }
+    }
+
+    /// What a number beyond the largest is without saturation.
+    pub(super) fn beyond(&self) -> f64 {
+        if self.format.specials() == Specials::Ieee { f64::INFINITY } else { f64::NAN }
+    }
+
+    /// The code of a number of the format, NaN and ±∞ where it has them.
+    #[inline(always)]
+    pub(super) fn pattern(&self, value: f64) -> u32 {
+        let (mantissa_bits, bias) = (self.format.mantissa_bits(), self.format.bias());
+        let sign = u32::from(value.is_sign_negative()) << (self.format.bits() - 1);
+        let magnitude = value.abs();
+        if !magnitude.is_finite() {
+            let overflow = self.format.overflow_code().unwrap_or(0);
+            let is_infinite = self.format.specials() == Specials::Ieee && magnitude.is_infinite();
+            // NaN has no sign, but ONNX's and numpy's casts keep that of the number it was.
+            return match self.format.specials() {
+                Specials::NanIsNegativeZero => overflow,
+                Specials::Ieee if !is_infinite => sign | overflow | 1 << (mantissa_bits - 1),
+                _ => sign | overflow,
+            };
+        }
+        if magnitude < self.format.smallest_normal() {
+            let steps = magnitude / (self.format.smallest_normal() * power_of_two(-(mantissa_bits as i32)));
+            return sign | steps as u32;
+        }
+        // Exponent and mantissa stand side by side in f64, too.
+        let bits = magnitude.to_bits() >> (52 - mantissa_bits);
+        sign | (bits - ((1023 - bias) as u64).wrapping_shl(mantissa_bits)) as u32
+    }
+
+    /// What a code stands for.
+    #[inline(always)]
+    pub(super) fn value(&self, pattern: u32) -> f64 {
+        match self.values.get(pattern as usize) {
+            Some(value) => *value,
+            None => self.format.decode(pattern),
+        }
+    }
+}

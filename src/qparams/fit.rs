@@ -1,0 +1,344 @@
+//! Calibration: from the values of each block to its parameters.
+
+use rayon::prelude::*;
+
+use super::formulas::{Pair, Problem, Store};
+use super::{QParams, StoredScales, formulas};
+use crate::calibrate::Calibration;
+use crate::codec::encode_scalar;
+use crate::divergence::kl_threshold;
+use crate::error::{Error, Result};
+use crate::format::{Format, exponent, power_of_two};
+use crate::granularity::{Belonging, Layout};
+use crate::optimum::{self, Grid, optimal_scale, optimal_scale_and_zero_point};
+use crate::scale::{ScaleFormat, ScaleRule, SecondLevel, Target};
+use crate::scheme::{Mapping, Scheme};
+use crate::tensor::{Real, TASK_LEN, Tensor, min_max, spanning, with_values};
+
+impl Scheme {
+    /// Calibrates: the scale, and the zero point or minimum, of each block of this tensor.
+    ///
+    /// # Errors
+    /// An invalid scheme; [`Error::Axis`]; [`Error::RangeOverflow`] where max - min overflows the data's type;
+    /// [`Error::ScaleOverflow`] and [`Error::ScaleUnderflow`] where the type that scales are stored in cannot hold one; under the
+    /// original's convention, [`Error::ZeroScale`] and [`Error::ZeroPointOverflow`] where its formulas give a scale of 0 (or one
+    /// whose reciprocal overflows) or leave 64-bit integers; [`Error::CalibratedToZero`] where a percentile keeps only zeros. Of
+    /// several blocks the first one's.
+    pub fn qparams(&self, tensor: &Tensor) -> Result<QParams> {
+        self.validate()?;
+        let layout = Layout::new(self.granularity(), tensor.shape())?;
+        with_values!(tensor, |values| of_blocks(*self, &TensorBlocks { tensor, values, layout: &layout }))
+    }
+}
+
+/// The values of each block, in one tensor or in what an observer kept.
+pub(super) trait Blocks<T>: Sync {
+    fn count(&self) -> usize;
+    /// The smallest and the largest value of each block.
+    fn ranges(&self) -> Vec<(T, T)>;
+    /// All values of a block.
+    fn values(&self, block: usize) -> Vec<T>;
+}
+
+/// The first of some blocks in turn, and the smallest and the largest value met of each.
+type Met<T> = (usize, Vec<(T, T)>);
+
+struct TensorBlocks<'a, T> {
+    tensor: &'a Tensor,
+    values: &'a [T],
+    layout: &'a Layout,
+}
+
+impl<T: Real> Blocks<T> for TensorBlocks<'_, T> {
+    fn count(&self) -> usize {
+        self.layout.blocks()
+    }
+
+    fn ranges(&self) -> Vec<(T, T)> {
+        if self.layout.blocks() == 1 {
+            // The gate has looked already.
+            return vec![(T::from_f64(self.tensor.min()), T::from_f64(self.tensor.max()))];
+        }
+        // In the order of memory, whatever the blocks are. Each task gathers the ranges of the blocks it meets.
+        let tasks: Vec<Vec<Met<T>>> = self
+            .values
+            .par_chunks(TASK_LEN)
+            .enumerate()
+            .map(|(task, chunk)| {
+                let start = task * TASK_LEN;
+                let mut met: Vec<Met<T>> = Vec::new();
+                for segment in self.layout.segments(start..start + chunk.len()) {
+                    let values = &chunk[segment.elements.start - start..segment.elements.end - start];
+                    let ranges = match segment.belonging {
+                        Belonging::Shared => vec![min_max(values)],
+                        Belonging::Each => values.iter().map(|&x| (x, x)).collect(),
+                    };
+                    match met.last_mut() {
+                        // The next row of the same blocks, as of a channel on the last axis.
+                        Some((first, known)) if *first == segment.block && known.len() == ranges.len() => {
+                            known.iter_mut().zip(ranges).for_each(|(known, range)| *known = spanning(*known, range));
+                        }
+                        _ => met.push((segment.block, ranges)),
+                    }
+                }
+                met
+            })
+            .collect();
+        let mut ranges: Vec<Option<(T, T)>> = vec![None; self.layout.blocks()];
+        for (first, met) in tasks.into_iter().flatten() {
+            for (known, range) in ranges[first..].iter_mut().zip(met) {
+                *known = Some(known.map_or(range, |known| spanning(known, range)));
+            }
+        }
+        ranges.into_iter().map(|range| range.unwrap_or((T::ZERO, T::ZERO))).collect()
+    }
+
+    fn values(&self, block: usize) -> Vec<T> {
+        self.layout.runs_of(block).flat_map(|run| self.values[run].iter().copied()).collect()
+    }
+}
+
+/// What calibration found for a block.
+#[derive(Debug, Clone, Copy)]
+enum Fit<T> {
+    /// The convention's formulas say the scale for this range.
+    Range(T, T),
+    /// A search has found it.
+    Scale {
+        scale: T,
+        magnitude: T,
+    },
+    ScaleAndZeroPoint {
+        scale: T,
+        zero_point: i64,
+    },
+}
+
+impl<T: Real> Fit<T> {
+    fn magnitude(self) -> T {
+        match self {
+            Self::Range(min, max) if min.abs() > max.abs() => min.abs(),
+            Self::Range(_, max) => max.abs(),
+            Self::Scale { magnitude, .. } => magnitude,
+            Self::ScaleAndZeroPoint { scale, .. } => scale,
+        }
+    }
+}
+
+/// The parameters of all blocks.
+pub(super) fn of_blocks<T: Real>(scheme: Scheme, blocks: &impl Blocks<T>) -> Result<QParams> {
+    let fits = fits(scheme, blocks)?;
+    let storage = scheme.scale_storage();
+    let stored = match (storage.second, storage.format) {
+        (Some(SecondLevel::TensorScale), ScaleFormat::Float(format)) => {
+            let magnitudes: Vec<T> = fits.iter().map(|fit| fit.magnitude()).collect();
+            Some(StoredScales::tensor(format, scheme.convention(), furthest(scheme), &magnitudes))
+        }
+        (Some(SecondLevel::DoubleQuantized), _) => {
+            let exact = pairs(scheme, &fits)?;
+            Some(StoredScales::double(&exact.iter().map(|pair| pair.scale.to_f64()).collect::<Vec<_>>()))
+        }
+        _ => None,
+    };
+    let (scales, offsets): (Vec<f64>, Vec<f64>) = match &stored {
+        Some(stored) => (stored.scales_in(T::DTYPE), vec![0.0; fits.len()]),
+        None => pairs(scheme, &fits)?.into_iter().map(|pair| (pair.scale.to_f64(), pair.offset.to_f64())).unzip(),
+    };
+    if let Some(block) = scales.iter().position(|&scale| scale <= 0.0) {
+        return Err(Error::ScaleUnderflow { block, scale: scales[block], format: "double quantization".to_owned() });
+    }
+    let is_minimum = scheme.mapping() == Mapping::Minimum;
+    let zero_points = if is_minimum { vec![0; scales.len()] } else { offsets.iter().map(|&offset| offset as i64).collect() };
+    let minimums = if is_minimum { offsets } else { Vec::new() };
+    Ok(QParams { scheme, dtype: T::DTYPE, scales, zero_points, minimums, stored })
+}
+
+fn pairs<T: Real>(scheme: Scheme, fits: &[Fit<T>]) -> Result<Vec<Pair<T>>> {
+    let pair = |(block, fit): (usize, &Fit<T>)| {
+        let stored = Stored { scheme, block, magnitude: fit.magnitude() };
+        match *fit {
+            Fit::Range(min, max) => Problem { scheme, block, min, max }.solve(&stored),
+            Fit::Scale { scale, .. } => {
+                let middle = T::from_f64(formulas::middle_code(scheme).into());
+                Ok(Pair { scale: stored.store(scale)?, offset: middle })
+            }
+            Fit::ScaleAndZeroPoint { scale, zero_point } => {
+                Ok(Pair { scale: stored.store(scale)?, offset: T::from_f64(zero_point as f64) })
+            }
+        }
+    };
+    fits.iter().enumerate().map(pair).collect()
+}
+
+/// The magnitude of the grid's value furthest from 0, which amax becomes.
+fn furthest(scheme: Scheme) -> f64 {
+    match scheme.format() {
+        Format::Int { .. } => f64::from(scheme.quant_max()),
+        format => format.largest().abs().max(format.lowest().abs()),
+    }
+}
+
+fn fits<T: Real>(scheme: Scheme, blocks: &impl Blocks<T>) -> Result<Vec<Fit<T>>> {
+    if scheme.calibration() == Calibration::MinMax {
+        return Ok(blocks.ranges().into_iter().map(|(min, max)| Fit::Range(min, max)).collect());
+    }
+    let levels = search_levels(scheme);
+    let fit = |block| fit(scheme, block, blocks.values(block), &levels);
+    let fits: Vec<Result<Fit<T>>> = (0..blocks.count()).into_par_iter().map(fit).collect();
+    // Collected in order first: of several errors the first block's is told, whichever thread came first.
+    fits.into_iter().collect()
+}
+
+/// The values of a grid that is no run of integers, rising, without a second 0.
+fn search_levels(scheme: Scheme) -> Vec<f64> {
+    match scheme.format() {
+        Format::Int { .. } => Vec::new(),
+        format => {
+            let mut levels: Vec<f64> = format.grid().into_iter().map(|(_, value)| value).collect();
+            levels.dedup();
+            levels
+        }
+    }
+}
+
+fn fit<T: Real>(scheme: Scheme, block: usize, values: Vec<T>, levels: &[f64]) -> Result<Fit<T>> {
+    let calibration = scheme.calibration();
+    let (min, max) = min_max(&values);
+    let power = match calibration {
+        Calibration::Mse => 2.0,
+        Calibration::Lp(p) => p,
+        _ => {
+            let (low, high) = match (calibration, scheme.mapping()) {
+                (Calibration::Kl, _) => {
+                    let magnitudes: Vec<f64> = values.iter().map(|x| x.abs().to_f64()).collect();
+                    // A block of zeros has no histogram.
+                    let threshold = T::from_f64(kl_threshold(&magnitudes, magnitude_levels(scheme)).unwrap_or(0.0));
+                    (-threshold, threshold)
+                }
+                (_, Mapping::Symmetric) => calibration.magnitude(values),
+                _ => calibration.range(values),
+            };
+            let keeps_only_zeros = low == T::ZERO && high == T::ZERO && (min < T::ZERO || max > T::ZERO);
+            return if keeps_only_zeros {
+                Err(Error::CalibratedToZero { block, calibration: calibration.to_string() })
+            } else {
+                Ok(Fit::Range(low, high))
+            };
+        }
+    };
+    let values: Vec<f64> = values.iter().map(|x| x.to_f64()).collect();
+    let magnitude = if min.abs() > max.abs() { min.abs() } else { max.abs() };
+    let (quant_min, quant_max) = (scheme.quant_min(), scheme.quant_max());
+    if scheme.mapping() == Mapping::Asymmetric {
+        let found = optimal_scale_and_zero_point(&values, quant_min.into(), quant_max.into(), power);
+        return Ok(match found {
+            Some(found) => Fit::ScaleAndZeroPoint { scale: T::from_f64(found.scale), zero_point: found.zero_point },
+            None => Fit::Range(min, max),
+        });
+    }
+    let middle = formulas::middle_code(scheme);
+    let grid = match scheme.format() {
+        Format::Int { .. } => Grid::Uniform { min: quant_min - middle, max: quant_max - middle },
+        _ => Grid::Listed(levels),
+    };
+    let scale = if scheme.scale_format().is_power_of_two() && magnitude > T::ZERO {
+        optimum::best_of(&values, grid, powers_of_two(scheme, magnitude.to_f64()), power)
+    } else {
+        optimal_scale(&values, grid, power).map(|found| found.scale)
+    };
+    Ok(match scale {
+        Some(scale) => Fit::Scale { scale: T::from_f64(scale), magnitude: T::from_f64(scale * furthest(scheme)) },
+        None => Fit::Range(min, max),
+    })
+}
+
+/// From the power of two that clips nothing down to one at which nearly everything is clipped.
+fn powers_of_two(scheme: Scheme, magnitude: f64) -> impl Iterator<Item = f64> {
+    let (smallest, largest) = scheme.scale_format().exponents();
+    let top = exponent(magnitude) - exponent(furthest(scheme)) + 1;
+    (0..=24).map(move |below| power_of_two((top - below).clamp(smallest, largest)))
+}
+
+/// How many magnitudes the grid has, 0 among them: 128 for int8.
+fn magnitude_levels(scheme: Scheme) -> usize {
+    match scheme.format() {
+        Format::Int { .. } => (scheme.quant_max() - formulas::middle_code(scheme)) as usize + 1,
+        format => {
+            let mut magnitudes: Vec<f64> = format.grid().into_iter().map(|(_, value)| value.abs()).collect();
+            magnitudes.sort_by(f64::total_cmp);
+            magnitudes.dedup();
+            magnitudes.len()
+        }
+    }
+}
+
+/// How a block's scale is stored.
+struct Stored<T> {
+    scheme: Scheme,
+    block: usize,
+    /// Of the block's values, as calibrated.
+    magnitude: T,
+}
+
+impl<T: Real> Store<T> for Stored<T> {
+    fn store(&self, scale: T) -> Result<T> {
+        let format = self.scheme.scale_format();
+        let (block, value, name) = (self.block, scale.to_f64(), format.to_string());
+        match format {
+            ScaleFormat::Data => Ok(scale),
+            format if format.is_power_of_two() => self.power_of_two(scale),
+            ScaleFormat::Float(float) => match encode_scalar(float, value) {
+                Some((_, stored)) if stored > 0.0 => Ok(T::from_f64(stored)),
+                Some(_) => Err(Error::ScaleUnderflow { block, scale: value, format: name }),
+                None => Err(Error::ScaleOverflow { block, scale: value, format: name }),
+            },
+            _ => match value as f32 {
+                0.0 => Err(Error::ScaleUnderflow { block, scale: value, format: name }),
+                stored if stored.is_infinite() => Err(Error::ScaleOverflow { block, scale: value, format: name }),
+                stored => Ok(T::from_f64(stored.into())),
+            },
+        }
+    }
+}
+
+impl<T: Real> Stored<T> {
+    /// The power of two that the rule says; one that a search found is one already.
+    fn power_of_two(&self, scale: T) -> Result<T> {
+        let rule = self.scheme.scale_rule();
+        let is_searched = matches!(self.scheme.calibration(), Calibration::Mse | Calibration::Lp(_));
+        let is_symmetric = self.scheme.mapping() == Mapping::Symmetric;
+        let (amax, quotient, target) = if is_symmetric && !is_searched {
+            let largest = furthest(self.scheme);
+            let mantissa_bits = match self.scheme.format() {
+                Format::Int { bits, .. } => bits.saturating_sub(2),
+                Format::Float(float) => float.mantissa_bits(),
+                Format::Codebook(_) => 0,
+            };
+            let quotient = self.magnitude / T::from_f64(largest);
+            (self.magnitude.to_f64(), quotient.to_f64(), Target { largest, mantissa_bits })
+        } else {
+            (scale.to_f64(), scale.to_f64(), Target { largest: 1.0, mantissa_bits: 0 })
+        };
+        let rule = match rule {
+            ScaleRule::Even if !is_symmetric => ScaleRule::Nearest,
+            _ if is_searched && is_symmetric => ScaleRule::Nearest,
+            rule => rule,
+        };
+        let (smallest, largest) = self.scheme.scale_format().exponents();
+        // Of an integer the shared scale is that of its fraction: MXINT8's code 64 is 1.
+        let fraction_bits = self.fraction_bits();
+        let wanted = if amax == 0.0 { smallest } else { rule.exponent(amax, quotient, target) + fraction_bits };
+        if wanted > largest {
+            let (scale, format) = (power_of_two(wanted), self.scheme.scale_format().to_string());
+            return Err(Error::ScaleOverflow { block: self.block, scale, format });
+        }
+        Ok(T::from_f64(power_of_two(wanted.max(smallest) - fraction_bits)))
+    }
+
+    fn fraction_bits(&self) -> i32 {
+        match (self.scheme.scale_format(), self.scheme.format()) {
+            (ScaleFormat::E8M0, Format::Int { bits, .. }) => bits as i32 - 2,
+            _ => 0,
+        }
+    }
+}

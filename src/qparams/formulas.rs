@@ -1,0 +1,258 @@
+//! Each convention's scale and zero point for a range. One function for a convention and a mapping; where its formulas come from stands with it.
+
+use crate::codec::{middle_between, round};
+use crate::convention::Convention;
+use crate::error::{Error, Result};
+use crate::format::{Format, Rounding, Signedness};
+use crate::scheme::{Mapping, Scheme, SymmetricRange};
+use crate::tensor::{Real, limit};
+
+/// A scale and the code that means 0, or the number that code 0 means.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Pair<T> {
+    pub(super) scale: T,
+    pub(super) offset: T,
+}
+
+/// The range to cover, and what there is to cover it with.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Problem<T> {
+    pub(super) scheme: Scheme,
+    /// For messages.
+    pub(super) block: usize,
+    pub(super) min: T,
+    pub(super) max: T,
+}
+
+/// How a scale is stored: the scale as it will be, of the one that the formula gives. An error where its type cannot hold it.
+pub(super) trait Store<T> {
+    fn store(&self, scale: T) -> Result<T>;
+}
+
+/// torch.finfo(torch.float32).eps, PyTorch's smallest scale.
+const EPSILON: f64 = f32::EPSILON as f64;
+
+impl<T: Real> Problem<T> {
+    fn quant_min(&self) -> T {
+        T::from_f64(self.scheme.quant_min().into())
+    }
+
+    fn quant_max(&self) -> T {
+        T::from_f64(self.scheme.quant_max().into())
+    }
+
+    /// Steps between the first and the last code.
+    fn steps(&self) -> T {
+        self.quant_max() - self.quant_min()
+    }
+
+    fn magnitude(&self) -> T {
+        if self.min.abs() > self.max.abs() { self.min.abs() } else { self.max.abs() }
+    }
+
+    /// With 0 in the range. Zero must be a code: padding, ReLU and masks rely on it.
+    fn widened(self) -> Self {
+        let min = if self.min < T::ZERO { self.min } else { T::ZERO };
+        let max = if self.max > T::ZERO { self.max } else { T::ZERO };
+        Self { min, max, ..self }
+    }
+
+    fn finite(&self, scale: T) -> Result<T> {
+        if scale.is_finite() {
+            Ok(scale)
+        } else {
+            Err(Error::RangeOverflow { min: self.min.to_f64(), max: self.max.to_f64(), dtype: T::DTYPE })
+        }
+    }
+
+    /// The parameters, the scale as it is stored.
+    pub(super) fn solve(&self, storage: &impl Store<T>) -> Result<Pair<T>> {
+        match (self.scheme.mapping(), self.scheme.convention(), self.scheme.format()) {
+            (Mapping::Cast, ..) => Ok(Pair { scale: T::ONE, offset: T::ZERO }),
+            (Mapping::Symmetric, _, Format::Float(_) | Format::Codebook(_)) => self.of_levels(storage),
+            (Mapping::Symmetric, ..) if self.scheme.symmetric_range() == SymmetricRange::NoClipping => self.no_clipping(storage),
+            (Mapping::Asymmetric, Convention::Onnx, _) => self.widened().onnx_asymmetric(storage),
+            (Mapping::Symmetric, Convention::Onnx, _) => self.onnx_symmetric(storage),
+            (Mapping::Asymmetric, Convention::PyTorch | Convention::TorchAo, _) => self.widened().pytorch_asymmetric(storage),
+            (Mapping::Symmetric, Convention::PyTorch | Convention::TorchAo, _) => self.pytorch_symmetric(storage),
+            (Mapping::Asymmetric, Convention::TfLite, _) => self.widened().tflite_asymmetric(storage),
+            (Mapping::Symmetric, Convention::TfLite, _) => self.tflite_symmetric(storage),
+            (Mapping::Asymmetric, Convention::AiEdge, _) => self.widened().ai_edge_asymmetric(storage),
+            (Mapping::Symmetric, Convention::AiEdge, _) => self.ai_edge_symmetric(storage),
+            (Mapping::Asymmetric, Convention::Original, _) => self.original_asymmetric(),
+            (Mapping::Symmetric, Convention::Original, _) => self.original_symmetric(),
+            (Mapping::Minimum, ..) => self.minimum(storage),
+        }
+    }
+
+    /// A scale that would be 0 or subnormal is 1: the block becomes all zero.
+    fn or_one(scale: T) -> Option<T> {
+        if scale < T::MIN_NORMAL { None } else { Some(scale) }
+    }
+
+    fn at_least(scale: T, smallest: f64) -> T {
+        let smallest = T::from_f64(smallest);
+        if scale < smallest { smallest } else { scale }
+    }
+
+    /// What a scale may be at least, where a convention says so.
+    fn bounded(&self, scale: T) -> T {
+        match self.scheme.convention() {
+            Convention::PyTorch => Self::at_least(scale, EPSILON),
+            Convention::TorchAo => Self::at_least(scale, T::MIN_NORMAL.to_f64()),
+            _ => Self::or_one(scale).unwrap_or(T::ONE),
+        }
+    }
+
+    /// amax / largest, for grids that are no integers. PyTorch's smallest scale holds here, too.
+    fn of_levels(&self, storage: &impl Store<T>) -> Result<Pair<T>> {
+        let format = self.scheme.format();
+        let furthest = format.largest().abs().max(format.lowest().abs());
+        let scale = self.magnitude() / T::from_f64(furthest);
+        Ok(Pair { scale: storage.store(self.bounded(scale))?, offset: T::ZERO })
+    }
+
+    /// torchao's `SYMMETRIC_NO_CLIPPING_ERR`: max(min / quant_min, max / quant_max), the convention saying how small it may be.
+    fn no_clipping(&self, storage: &impl Store<T>) -> Result<Pair<T>> {
+        let widened = self.widened();
+        let (below, above) = (widened.min / self.quant_min(), widened.max / self.quant_max());
+        let scale = if below > above { below } else { above };
+        Ok(Pair { scale: storage.store(self.bounded(scale))?, offset: T::ZERO })
+    }
+
+    /// `DynamicQuantizeLinear` at every width: <https://onnx.ai/onnx/operators/onnx__DynamicQuantizeLinear.html>
+    fn onnx_asymmetric(&self, storage: &impl Store<T>) -> Result<Pair<T>> {
+        let (quant_min, quant_max) = (self.quant_min(), self.quant_max());
+        match Self::or_one(self.finite((self.max - self.min) / self.steps())?) {
+            None => Ok(Pair { scale: storage.store(T::ONE)?, offset: limit(T::ZERO, quant_min, quant_max) }),
+            Some(scale) => {
+                let scale = storage.store(scale)?;
+                let code = limit(quant_min - self.min / scale, quant_min, quant_max);
+                Ok(Pair { scale, offset: round(code, Rounding::HalfToEven) })
+            }
+        }
+    }
+
+    /// ONNX Runtime's tool, `compute_scale_zp(…, symmetric=True)`: the range ±amax over all steps.
+    fn onnx_symmetric(&self, storage: &impl Store<T>) -> Result<Pair<T>> {
+        match Self::or_one(self.magnitude() / (self.steps() / T::from_f64(2.0))) {
+            None => Ok(Pair { scale: storage.store(T::ONE)?, offset: limit(T::ZERO, self.quant_min(), self.quant_max()) }),
+            Some(scale) => Ok(Pair { scale: storage.store(scale)?, offset: self.middle_code() }),
+        }
+    }
+
+    /// `_calculate_qparams` of PyTorch's observers, `qscheme` affine; torchao's `_choose_qparams_affine`.
+    fn pytorch_asymmetric(&self, storage: &impl Store<T>) -> Result<Pair<T>> {
+        let (quant_min, quant_max, steps) = (self.quant_min(), self.quant_max(), self.steps());
+        let scale = storage.store(self.bounded(self.finite((self.max - self.min) / steps)?))?;
+        let steps_below = limit(self.min / scale, -steps, T::ZERO);
+        Ok(Pair { scale, offset: limit(quant_min - round(steps_below, Rounding::HalfToEven), quant_min, quant_max) })
+    }
+
+    /// The same, `qscheme` symmetric: 127.5 steps to each side at 8 bits.
+    fn pytorch_symmetric(&self, storage: &impl Store<T>) -> Result<Pair<T>> {
+        let scale = self.bounded(self.magnitude() / (self.steps() / T::from_f64(2.0)));
+        Ok(Pair { scale: storage.store(scale)?, offset: self.middle_code() })
+    }
+
+    /// `ChooseQuantizationParams`, in f64.
+    fn tflite_asymmetric(&self, storage: &impl Store<T>) -> Result<Pair<T>> {
+        let (low, high) = (self.min.to_f64(), self.max.to_f64());
+        let (code_min, code_max) = (self.quant_min().to_f64(), self.quant_max().to_f64());
+        let exact = (high - low) / (code_max - code_min);
+        let Some(scale) = Self::or_one(self.finite(T::from_f64(exact))?) else {
+            return Ok(Pair { scale: storage.store(T::ONE)?, offset: T::ZERO });
+        };
+        let stored = storage.store(scale)?;
+        // The zero point is computed from the scale before it is rounded to the data's type.
+        let exact = if stored == scale { exact } else { stored.to_f64() };
+        // Either end of the range gives a zero point; take it from the one whose numbers are smaller.
+        let (from_min, from_max) = (code_min - low / exact, code_max - high / exact);
+        let error_of_min = code_min.abs() + (low / exact).abs();
+        let error_of_max = code_max.abs() + (high / exact).abs();
+        let zero_point = if error_of_min < error_of_max { from_min } else { from_max };
+        let code = round(limit(zero_point, code_min, code_max), Rounding::HalfAwayFromZero);
+        Ok(Pair { scale: stored, offset: T::from_f64(code) })
+    }
+
+    /// Weights of TFLite's specification: <https://ai.google.dev/edge/litert/models/quantization_spec>
+    fn tflite_symmetric(&self, storage: &impl Store<T>) -> Result<Pair<T>> {
+        let middle = self.middle_code();
+        let scale = self.magnitude().to_f64() / (self.quant_max() - middle).to_f64();
+        let scale = Self::or_one(self.finite(T::from_f64(scale))?).unwrap_or(T::ONE);
+        Ok(Pair { scale: storage.store(scale)?, offset: middle })
+    }
+
+    /// ai-edge-quantizer's `tensor_zp_scale_from_min_max`, asymmetric.
+    fn ai_edge_asymmetric(&self, storage: &impl Store<T>) -> Result<Pair<T>> {
+        let range = Self::at_least(self.finite(self.max - self.min)?, SMALLEST_AI_EDGE_BOUND);
+        let scale = storage.store(range / self.steps())?;
+        let code = limit(self.quant_min() - self.min / scale, self.quant_min(), self.quant_max());
+        Ok(Pair { scale, offset: round(code, Rounding::HalfToEven) })
+    }
+
+    /// The same, symmetric: absmax at the largest code.
+    fn ai_edge_symmetric(&self, storage: &impl Store<T>) -> Result<Pair<T>> {
+        let middle = self.middle_code();
+        let scale = Self::at_least(self.magnitude(), SMALLEST_AI_EDGE_BOUND) / (self.quant_max() - middle);
+        Ok(Pair { scale: storage.store(scale)?, offset: middle })
+    }
+
+    /// The notebook's `asymmetric_quantization`.
+    fn original_asymmetric(&self) -> Result<Pair<T>> {
+        let scale = self.finite((self.max - self.min) / self.steps())?;
+        self.divisible(scale)?;
+        let (min, max) = (self.min.to_f64(), self.max.to_f64());
+        let zero_point = -(self.min / scale).to_f64().round_ties_even();
+        if zero_point.abs() >= i64::MAX as f64 {
+            return Err(Error::ZeroPointOverflow { block: self.block, min, max, zero_point });
+        }
+        Ok(Pair { scale, offset: T::from_f64(zero_point) })
+    }
+
+    /// The notebook's `symmetric_quantization`.
+    fn original_symmetric(&self) -> Result<Pair<T>> {
+        let scale = self.magnitude() / self.quant_max();
+        self.divisible(scale)?;
+        Ok(Pair { scale, offset: T::ZERO })
+    }
+
+    fn divisible(&self, scale: T) -> Result<()> {
+        if scale == T::ZERO || !(T::ONE / scale).is_finite() {
+            let (min, max) = (self.min.to_f64(), self.max.to_f64());
+            return Err(Error::ZeroScale { block: self.block, min, max, scale: scale.to_f64() });
+        }
+        Ok(())
+    }
+
+    /// (max - min) / steps, and the minimum itself; a constant block has scale 1 and is exact. torchao's `_choose_qparams_affine_tinygemm` keeps
+    /// what the middle between the codes means instead.
+    fn minimum(&self, storage: &impl Store<T>) -> Result<Pair<T>> {
+        let scale = storage.store(self.bounded(self.finite((self.max - self.min) / self.steps())?))?;
+        let offset = match self.scheme.convention() {
+            Convention::TorchAo => self.min + scale * middle_between(self.scheme),
+            _ => self.min,
+        };
+        Ok(Pair { scale, offset })
+    }
+
+    /// The code that means 0 under a symmetric mapping.
+    pub(super) fn middle_code(&self) -> T {
+        T::from_f64(middle_code(self.scheme).into())
+    }
+}
+
+/// ai-edge-quantizer's smallest range or magnitude.
+const SMALLEST_AI_EDGE_BOUND: f64 = 1e-9;
+
+/// The code that means 0 under a symmetric mapping to integers; 0 for other formats.
+pub(super) fn middle_code(scheme: Scheme) -> i32 {
+    match (scheme.format(), scheme.convention(), scheme.bits()) {
+        (Format::Int { signedness: Signedness::Unsigned, .. }, convention, bits) => match (convention, bits) {
+            // PyTorch knows the middle of its own quint8 and quint16; of a custom range it takes (quant_min + quant_max) // 2.
+            (Convention::PyTorch, bits) if bits != 8 && bits != 16 => (scheme.quant_min() + scheme.quant_max()) / 2,
+            _ => 1 << (bits - 1),
+        },
+        _ => 0,
+    }
+}

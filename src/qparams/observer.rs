@@ -1,0 +1,186 @@
+//! `Observer`: calibration over batches.
+
+use super::QParams;
+use super::fit::{Blocks, of_blocks};
+use crate::calibrate::Calibration;
+use crate::dtype::Dtype;
+use crate::error::{Error, Result};
+use crate::granularity::Layout;
+use crate::scheme::Scheme;
+use crate::tensor::{Real, Tensor, min_max, spanning};
+
+/// Calibrates over several tensors, as over batches of activations: what they have in common is the number of blocks.
+///
+/// What it keeps depends on the scheme's calibration. Min-max keeps two numbers a block, or, as a moving average, two numbers
+/// that follow the batches. All other calibrations look at every value (an exact percentile, an exact optimum), so those keep all values that they
+/// have seen: 4 or 8 bytes each.
+///
+/// ```
+/// # use quantlens::{Observer, Scheme, Tensor};
+/// let scheme = Scheme::asymmetric(8);
+/// let mut observer = Observer::new(scheme)?;
+/// observer.observe(&Tensor::from_vec("batch 1", vec![-1.0_f32, 0.5])?)?;
+/// let mut other = Observer::new(scheme)?;
+/// other.observe(&Tensor::from_vec("batch 2", vec![0.0_f32, 1.55, 0.1])?)?;
+/// observer.merge(other)?;
+/// assert_eq!(observer.qparams()?.scale(), Some(f64::from(0.01_f32)));
+/// # Ok::<(), quantlens::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Observer {
+    scheme: Scheme,
+    averaging: Option<f64>,
+    seen: Seen,
+}
+
+#[derive(Debug, Clone)]
+enum Seen {
+    Nothing,
+    F32(Vec<Block<f32>>),
+    F64(Vec<Block<f64>>),
+}
+
+/// What is kept of a block.
+#[derive(Debug, Clone)]
+enum Block<T> {
+    Range(T, T),
+    Values(Vec<T>),
+}
+
+impl Observer {
+    /// An observer that has seen nothing.
+    ///
+    /// # Errors
+    /// An invalid scheme.
+    pub fn new(scheme: Scheme) -> Result<Self> {
+        scheme.validate()?;
+        Ok(Self { scheme, averaging: None, seen: Seen::Nothing })
+    }
+
+    /// An observer whose range follows the batches: after the first, `min += c · (batch_min - min)`, and max likewise, in the type of the
+    /// data. c is in (0, 1]; PyTorch's `MovingAverageMinMaxObserver` has 0.01.
+    ///
+    /// # Errors
+    /// An invalid scheme; [`Error::Calibration`] for another c; [`Error::Unsupported`] unless the calibration is min-max.
+    pub fn moving_average(scheme: Scheme, averaging_constant: f64) -> Result<Self> {
+        if !(averaging_constant > 0.0 && averaging_constant <= 1.0) {
+            let needs = "the share that a new batch has, above 0 and at most 1, such as 0.01";
+            return Err(Error::Calibration { name: "moving average", parameter: averaging_constant, needs });
+        }
+        if scheme.calibration() != Calibration::MinMax {
+            let reason = "a moving average is of smallest and largest values: use min-max calibration";
+            return Err(Error::Unsupported { scheme: scheme.to_string(), reason });
+        }
+        Ok(Self { averaging: Some(averaging_constant), ..Self::new(scheme)? })
+    }
+
+    /// Looks at the next batch.
+    ///
+    /// # Errors
+    /// [`Error::Axis`] and the like if the scheme cannot divide this shape; [`Error::BatchBlocks`] if it has another number of blocks
+    /// than the batches before; [`Error::DtypeMismatch`] if they were of the other type. What was seen before stays.
+    pub fn observe(&mut self, batch: &Tensor) -> Result<()> {
+        let layout = Layout::new(self.scheme.granularity(), batch.shape())?;
+        let keeps_range = self.scheme.calibration() == Calibration::MinMax;
+        fn look<T: Real>(values: &[T], layout: &Layout, keeps_range: bool) -> Vec<Block<T>> {
+            let of_block = |block| {
+                let runs = layout.runs_of(block).map(|run| &values[run]);
+                if keeps_range {
+                    let (min, max) = runs.map(min_max).reduce(spanning).unwrap_or((T::ZERO, T::ZERO));
+                    Block::Range(min, max)
+                } else {
+                    Block::Values(runs.flatten().copied().collect())
+                }
+            };
+            (0..layout.blocks()).map(of_block).collect()
+        }
+        let next = match batch.dtype() {
+            Dtype::F32 => Seen::F32(look(batch.values().unwrap_or(&[]), &layout, keeps_range)),
+            Dtype::F64 => Seen::F64(look(batch.values().unwrap_or(&[]), &layout, keeps_range)),
+        };
+        self.join(next)
+    }
+
+    /// Adds what another observer of the same scheme has seen after this one.
+    ///
+    /// # Errors
+    /// [`Error::Merge`] for another scheme, and for moving averages, which depend on the order of the batches; as [`Observer::observe`].
+    pub fn merge(&mut self, other: Self) -> Result<()> {
+        if self.scheme != other.scheme || self.averaging.is_some() || other.averaging.is_some() {
+            return Err(Error::Merge { scheme: self.scheme.to_string(), other: other.scheme.to_string() });
+        }
+        self.join(other.seen)
+    }
+
+    fn join(&mut self, next: Seen) -> Result<()> {
+        match (&mut self.seen, next) {
+            (_, Seen::Nothing) => Ok(()),
+            (seen @ Seen::Nothing, next) => {
+                *seen = next;
+                Ok(())
+            }
+            (Seen::F32(blocks), Seen::F32(next)) => join(blocks, next, self.averaging),
+            (Seen::F64(blocks), Seen::F64(next)) => join(blocks, next, self.averaging),
+            (Seen::F32(_), Seen::F64(_)) => Err(Error::DtypeMismatch { expected: Dtype::F32, found: Dtype::F64 }),
+            (Seen::F64(_), Seen::F32(_)) => Err(Error::DtypeMismatch { expected: Dtype::F64, found: Dtype::F32 }),
+        }
+    }
+
+    /// The parameters for all that was seen.
+    ///
+    /// # Errors
+    /// [`Error::Nothing`] before the first batch; as [`Scheme::qparams`].
+    pub fn qparams(&self) -> Result<QParams> {
+        match &self.seen {
+            Seen::Nothing => {
+                Err(Error::Nothing { what: "observer", reason: "it has seen no batch: let it observe one first".to_owned() })
+            }
+            Seen::F32(blocks) => of_blocks(self.scheme, blocks),
+            Seen::F64(blocks) => of_blocks(self.scheme, blocks),
+        }
+    }
+}
+
+fn join<T: Real>(blocks: &mut [Block<T>], next: Vec<Block<T>>, averaging: Option<f64>) -> Result<()> {
+    if blocks.len() != next.len() {
+        return Err(Error::BatchBlocks { blocks: next.len(), expected: blocks.len() });
+    }
+    for (block, next) in blocks.iter_mut().zip(next) {
+        match (block, next, averaging) {
+            (Block::Range(min, max), Block::Range(next_min, next_max), Some(c)) => {
+                let c = T::from_f64(c);
+                *min = *min + c * (next_min - *min);
+                *max = *max + c * (next_max - *max);
+            }
+            (Block::Range(min, max), Block::Range(next_min, next_max), None) => {
+                (*min, *max) = spanning((*min, *max), (next_min, next_max));
+            }
+            (Block::Values(values), Block::Values(next), _) => values.extend(next),
+            // One observer keeps one kind.
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+impl<T: Real> Blocks<T> for Vec<Block<T>> {
+    fn count(&self) -> usize {
+        self.len()
+    }
+
+    fn ranges(&self) -> Vec<(T, T)> {
+        self.iter()
+            .map(|block| match block {
+                Block::Range(min, max) => (*min, *max),
+                Block::Values(values) => min_max(values),
+            })
+            .collect()
+    }
+
+    fn values(&self, block: usize) -> Vec<T> {
+        match &self[block] {
+            Block::Range(min, max) => vec![*min, *max],
+            Block::Values(values) => values.clone(),
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Scales above the scales: NVFP4's tensor scale, and double quantization.
+
+use serde::{Deserialize, Serialize};
+
+use crate::codec::encode_scalar;
+use crate::convention::Convention;
+use crate::dtype::Dtype;
+use crate::format::{Codebook, Minifloat};
+use crate::scale::SecondLevel;
+#[expect(unused_imports, reason = "for the docs")]
+use crate::scheme::Scheme;
+use crate::tensor::Real;
+
+/// What is stored instead of the blocks' scales.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum StoredScales {
+    /// A block's scale is `block_scales[block] · tensor_scale`, a product in the data's type.
+    Tensor { tensor_scale: f64, block_scales: Vec<f64> },
+    /// A block's scale is `map[codes[block]] · group_scales[block / 256] + mean`, in f32.
+    Double { mean: f64, group_scales: Vec<f64>, codes: Vec<u8> },
+}
+
+impl StoredScales {
+    /// The scales of the blocks, for data of this type.
+    pub(crate) fn scales_in(&self, dtype: Dtype) -> Vec<f64> {
+        match dtype {
+            Dtype::F32 => self.scales::<f32>(),
+            Dtype::F64 => self.scales::<f64>(),
+        }
+    }
+
+    fn scales<T: Real>(&self) -> Vec<f64> {
+        match self {
+            Self::Tensor { tensor_scale, block_scales } => {
+                let product = |&scale: &f64| (T::from_f64(scale) * T::from_f64(*tensor_scale)).to_f64();
+                block_scales.iter().map(product).collect()
+            }
+            Self::Double { mean, group_scales, codes } => {
+                let levels = Codebook::DYNAMIC.levels();
+                let scale = |(block, &code): (usize, &u8)| {
+                    let group = group_scales.get(block / SecondLevel::GROUP).copied().unwrap_or(0.0) as f32;
+                    let level = levels.get(usize::from(code)).copied().unwrap_or(0.0) as f32;
+                    f64::from(level * group + *mean as f32)
+                };
+                codes.iter().enumerate().map(scale).collect()
+            }
+        }
+    }
+
+    /// NVFP4: the scales of blocks relative to one for the tensor, from the largest magnitude of each; `largest` is the element format's.
+    /// See [`Scheme::nvfp4`] for the formulas.
+    pub(crate) fn tensor<T: Real>(format: Minifloat, convention: Convention, largest: f64, magnitudes: &[T]) -> Self {
+        let amax = magnitudes.iter().fold(T::ZERO, |amax, &magnitude| if magnitude > amax { magnitude } else { amax });
+        let (largest, largest_scale) = (T::from_f64(largest), T::from_f64(format.largest()));
+        // A tensor of zeros, or one so small that its scale vanishes in f32, has nothing to scale.
+        let tensor_scale = match (amax / (largest * largest_scale)).to_f64() as f32 {
+            0.0 => 1.0,
+            tensor_scale => f64::from(tensor_scale),
+        };
+        let second = T::from_f64(tensor_scale);
+        let of_block = |&magnitude: &T| {
+            let (relative, smallest) = match convention {
+                Convention::TorchAo => (magnitude / largest / second, format.smallest_normal()),
+                _ if magnitude == T::ZERO => (T::ONE, format.smallest()),
+                _ => (magnitude / (largest * second), format.smallest()),
+            };
+            // Rounding may carry the largest past the format's largest.
+            let relative = relative.to_f64().clamp(smallest, format.largest());
+            encode_scalar(format, relative).map_or(smallest, |(_, scale)| scale)
+        };
+        Self::Tensor { tensor_scale, block_scales: magnitudes.iter().map(of_block).collect() }
+    }
+
+    /// What torchao multiplies by: the reciprocals one after the other, which is not quite the reciprocal of the product.
+    pub(crate) fn torchao_reciprocal<T: Real>(&self, block: usize) -> Option<T> {
+        match self {
+            Self::Tensor { tensor_scale, block_scales } => {
+                let block_scale = T::from_f64(block_scales.get(block).copied()?);
+                Some(T::ONE / T::from_f64(*tensor_scale) / block_scale)
+            }
+            Self::Double { .. } => None,
+        }
+    }
+
+    /// bitsandbytes' `quantize_4bit(…, compress_statistics=True)`: the mean is taken off, and groups of 256 go to the dynamic map.
+    pub(crate) fn double(scales: &[f64]) -> Self {
+        let mean = (scales.iter().map(|scale| scale / scales.len() as f64).sum::<f64>()) as f32;
+        let mut group_scales = Vec::new();
+        let mut codes = Vec::with_capacity(scales.len());
+        for group in scales.chunks(SecondLevel::GROUP) {
+            let residues: Vec<f32> = group.iter().map(|&scale| scale as f32 - mean).collect();
+            let magnitude = residues.iter().fold(0.0_f32, |largest, residue| largest.max(residue.abs()));
+            group_scales.push(f64::from(magnitude));
+            let relative = |residue: f32| if magnitude == 0.0 { 0.0 } else { residue / magnitude };
+            codes.extend(residues.into_iter().map(|residue| nearest_dynamic(relative(residue))));
+        }
+        Self::Double { mean: f64::from(mean), group_scales, codes }
+    }
+}
+
+/// The code of the nearest value of the dynamic map; a tie goes to the smaller.
+fn nearest_dynamic(x: f32) -> u8 {
+    let levels = Codebook::DYNAMIC.levels();
+    // The first whose threshold to the next is not passed.
+    let (mut low, mut high) = (0, levels.len() - 1);
+    while low < high {
+        let middle = low.midpoint(high);
+        if f64::from(x) > Codebook::DYNAMIC.threshold(middle) { low = middle + 1 } else { high = middle }
+    }
+    low as u8
+}
