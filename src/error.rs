@@ -179,6 +179,34 @@ pub enum Error {
         format: String,
     },
 
+    /// A minimum that is larger than the type it is stored in holds.
+    #[error(
+        "block {block} has a minimum of {minimum:?}, which is more than {format} holds: store scales and minimums in another format"
+    )]
+    MinimumOverflow {
+        /// The block, from 0.
+        block: usize,
+        /// Its minimum.
+        minimum: f64,
+        /// The format scales and minimums are stored in.
+        format: String,
+    },
+
+    /// A part of a packed tensor that is too long or too short.
+    #[error("the {part} of a tensor of shape {shape:?} under `{scheme}` take {needed} bytes, not {bytes}")]
+    PackedLength {
+        /// The part: codes, scales, zero points or minimums, second level.
+        part: &'static str,
+        /// The scheme's name.
+        scheme: String,
+        /// The tensor's shape.
+        shape: Vec<usize>,
+        /// The bytes it takes.
+        needed: u64,
+        /// The bytes given.
+        bytes: usize,
+    },
+
     /// Scales that differ from what is stored of their second level.
     #[error("the scales given are not those that the second level of `{scheme}` says: give both as they were written")]
     StoredScales {

@@ -105,6 +105,12 @@ pub(crate) enum Belonging {
 }
 
 impl Segment {
+    /// The same elements in segments of which each is of one block.
+    pub(crate) fn each(self) -> impl Iterator<Item = Self> {
+        let length = if self.belonging == Belonging::Each { 1 } else { self.elements.len() };
+        self.pieces(length)
+    }
+
     /// The same elements in pieces of at most this many.
     pub(crate) fn pieces(self, length: usize) -> impl Iterator<Item = Self> {
         let (elements, end) = (self.elements.clone(), self.elements.end);

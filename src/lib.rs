@@ -34,6 +34,8 @@ mod codes;
 mod qparams;
 mod quantize;
 
+mod pack;
+
 mod metrics;
 
 mod kernels;
@@ -41,6 +43,7 @@ mod kernels;
 mod report;
 
 mod ggml;
+mod known;
 
 mod frame;
 
@@ -60,10 +63,14 @@ pub use format::{Codebook, Format, Minifloat, Rounding, Signedness, Specials};
 pub use frame::{DataFrameQuantExt, SeriesQuantExt};
 pub use ggml::{Ggml, WeightedGgml};
 pub use granularity::Granularity;
+pub use known::{known_formats, quantizer};
 pub use metrics::{Metrics, MetricsAccumulator};
+pub use pack::{BitOrder, Packed};
 pub use qparams::{Observer, QParams};
 pub use quantize::{Quantized, fake_quantize_with, quantize_with};
-pub use report::{Quantizer, ReportRow, elements, frame_of_rows, levels, report, report_rows, sweep};
+pub use report::{
+    Quantizer, ReportRow, convention_diff, convention_summary, elements, frame_of_rows, levels, report, report_rows, sweep,
+};
 pub use scale::{ScaleFormat, ScaleRule, SecondLevel};
 pub use scheme::{Mapping, Overflow, Scheme, SymmetricRange};
 pub use synthetic::Synthetic;

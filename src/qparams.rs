@@ -15,7 +15,6 @@ use crate::granularity::Layout;
 use crate::scheme::{Mapping, Scheme};
 use crate::tensor::Real;
 
-use formulas::middle_code;
 pub use observer::Observer;
 pub(crate) use second_level::StoredScales;
 
@@ -53,12 +52,7 @@ impl TryFrom<UncheckedQParams> for QParams {
     type Error = Error;
 
     fn try_from(raw: UncheckedQParams) -> Result<Self> {
-        let params = Self::check(raw.scheme, raw.dtype, raw.scales, raw.zero_points, raw.minimums)?;
-        match raw.stored {
-            None => Ok(params),
-            Some(stored) if stored.scales_in(raw.dtype) == params.scales => Ok(Self { stored: Some(stored), ..params }),
-            Some(_) => Err(Error::StoredScales { scheme: raw.scheme.to_string() }),
-        }
+        Self::from_parts(raw.scheme, raw.dtype, raw.scales, raw.zero_points, raw.minimums, raw.stored)
     }
 }
 
@@ -91,6 +85,23 @@ impl QParams {
         }
         let zero_points = vec![0; minimums.len()];
         Self::check(scheme, dtype, scales, zero_points, minimums)
+    }
+
+    /// All that is kept, as it was written.
+    pub(crate) fn from_parts(
+        scheme: Scheme,
+        dtype: Dtype,
+        scales: Vec<f64>,
+        zero_points: Vec<i64>,
+        minimums: Vec<f64>,
+        stored: Option<StoredScales>,
+    ) -> Result<Self> {
+        let params = Self::check(scheme, dtype, scales, zero_points, minimums)?;
+        let fits = |stored: &StoredScales| stored.is_of(scheme.second_level()) && stored.scales_in(dtype) == params.scales;
+        match stored {
+            Some(stored) if !fits(&stored) => Err(Error::StoredScales { scheme: scheme.to_string() }),
+            stored => Ok(Self { stored, ..params }),
+        }
     }
 
     fn check(scheme: Scheme, dtype: Dtype, scales: Vec<f64>, zero_points: Vec<i64>, minimums: Vec<f64>) -> Result<Self> {
@@ -133,7 +144,7 @@ impl QParams {
         if let Some(block) = zero_points.iter().position(|&zero_point| confined && !is_code(zero_point)) {
             return Err(Error::ZeroPoint { zero_point: zero_points[block], block, quant_min, quant_max });
         }
-        let fixed = i64::from(middle_code(scheme));
+        let fixed = i64::from(scheme.middle_code());
         let is_fixed = scheme.mapping() != Mapping::Asymmetric;
         if let Some(block) = zero_points.iter().position(|&zero_point| is_fixed && zero_point != fixed) {
             let (scheme, zero_point) = (scheme.to_string(), zero_points[block]);
@@ -167,6 +178,11 @@ impl QParams {
     /// what the code in the middle means. Empty for other mappings.
     pub fn minimums(&self) -> &[f64] {
         &self.minimums
+    }
+
+    /// The same numbers under another scheme with as many blocks, unchecked: for what-if comparisons.
+    pub(crate) fn under(&self, scheme: Scheme) -> Self {
+        Self { scheme, ..self.clone() }
     }
 
     /// The f32 scale above those of the blocks, where the scheme has one (NVFP4's S).

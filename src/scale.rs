@@ -189,6 +189,16 @@ impl ScaleStorage {
     pub(crate) const DATA: Self = Self { format: ScaleFormat::Data, rule: ScaleRule::Floor, second: None };
 }
 
+/// As in a scheme's name: `ts`, `dq`.
+impl fmt::Display for SecondLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::TensorScale => "ts",
+            Self::DoubleQuantized => "dq",
+        })
+    }
+}
+
 impl SecondLevel {
     /// Blocks whose scales are quantized together.
     pub(crate) const GROUP: usize = 256;

@@ -1,16 +1,16 @@
 //! `Scheme`: how numbers become codes, as a value with a name that parses back.
 
+mod cost;
 mod name;
 mod preset;
+mod rules;
 
 use serde::{Deserialize, Serialize};
 
 use crate::calibrate::Calibration;
 use crate::convention::Convention;
-use crate::dtype::Dtype;
-use crate::error::{Error, Result};
 use crate::format::{Codebook, Format, Minifloat, Rounding, Signedness};
-use crate::granularity::{Granularity, Layout};
+use crate::granularity::Granularity;
 use crate::scale::{ScaleFormat, ScaleRule, ScaleStorage, SecondLevel};
 
 /// How a value is placed on the grid of codes.
@@ -395,184 +395,27 @@ impl Scheme {
         self.format.code_range().1
     }
 
-    /// Bits an element costs in a tensor of this shape, all bytes counted: codes, for each block a scale and what else the mapping stores, and
-    /// what stands above the scales.
-    ///
-    /// ```text
-    /// 8 · (⌈elements · bits / 8⌉ + ⌈blocks · scale_bits / 8⌉ + ⌈blocks · offset_bits / 8⌉ + second level) / elements
-    /// ```
-    ///
-    /// scale_bits is that of [`Scheme::scale_format`], of a double-quantized scale 8. offset_bits is the width of a code for a zero
-    /// point, scale_bits for a minimum, else 0: the zero point of a symmetric mapping is fixed by the format and costs nothing. The
-    /// original's zero point is not confined to the codes and counts 64 bits, which is what holds it here; its symmetric codes below what
-    /// `bits` hold are not counted as wider. A tensor scale is 4 bytes; double quantization has 4 bytes for each 256 blocks and 4 for the
-    /// tensor. A cast stores codes alone. It is what the bytes of [`crate::Quantized::to_bytes`] weigh.
-    ///
-    /// # Errors
-    /// An invalid scheme, an axis the shape does not have, a shape without elements.
-    pub fn bits_per_element(&self, shape: &[usize], dtype: Dtype) -> Result<f64> {
-        self.validate()?;
-        let layout = Layout::new(self.granularity, shape)?;
-        let bytes = self.stored_bytes(layout.elements(), layout.blocks(), dtype);
-        Ok(8.0 * bytes.total() as f64 / layout.elements() as f64)
-    }
-
-    /// How many bytes each part of a quantized tensor takes.
-    pub(crate) fn stored_bytes(&self, elements: usize, blocks: usize, dtype: Dtype) -> StoredBytes {
-        let bytes = |count: usize, bits: u32| (count as u64 * u64::from(bits)).div_ceil(8);
-        let codes = bytes(elements, self.bits());
-        if self.mapping == Mapping::Cast {
-            return StoredBytes { codes, ..StoredBytes::default() };
-        }
-        let scale_bits = match self.scale.second {
-            Some(SecondLevel::DoubleQuantized) => 8,
-            _ => self.scale.format.bits(dtype.bits()),
-        };
-        let offset_bits = match (self.mapping, self.convention) {
-            (Mapping::Symmetric | Mapping::Cast, _) => 0,
-            (Mapping::Asymmetric, Convention::Original) => i64::BITS,
-            (Mapping::Asymmetric, _) => self.bits(),
-            (Mapping::Minimum, _) => self.scale.format.bits(dtype.bits()),
-        };
-        let second_level = match self.scale.second {
-            None => 0,
-            Some(SecondLevel::TensorScale) => 4,
-            Some(SecondLevel::DoubleQuantized) => 4 + 4 * blocks.div_ceil(SecondLevel::GROUP) as u64,
-        };
-        StoredBytes { codes, scales: bytes(blocks, scale_bits), offsets: bytes(blocks, offset_bits), second_level }
-    }
-
-    /// Refuses what cannot be. Everything that uses a scheme asks here first.
-    ///
-    /// # Errors
-    /// [`Error::BitsOutOfRange`], [`Error::GroupSize`], [`Error::Percentile`] and the other calibrations' bounds, or
-    /// [`Error::Unsupported`] for axes that exclude each other, with the reason.
-    pub fn validate(&self) -> Result<()> {
-        let (bits, mapping) = (self.bits(), self.mapping);
-        if matches!(self.format, Format::Int { .. }) && (bits < mapping.min_bits() || bits > Format::MAX_BITS) {
-            let (min, max) = (mapping.min_bits(), Format::MAX_BITS);
-            return Err(Error::BitsOutOfRange { bits, min, max, mapping: mapping.name() });
-        }
-        let sizes = match self.granularity {
-            Granularity::PerGroup(size) | Granularity::PerGroupOn { group_size: size, .. } => [size, 1],
-            Granularity::PerBlock(sizes) => sizes,
-            Granularity::PerTensor | Granularity::PerAxis(_) => [1, 1],
-        };
-        if sizes.contains(&0) {
-            return Err(Error::GroupSize);
-        }
-        self.calibration.validate()?;
-        match self.contradiction() {
-            Some(reason) => Err(Error::Unsupported { scheme: self.to_string(), reason }),
-            None => Ok(()),
+    /// The code that means 0 under a symmetric mapping to integers; 0 under other mappings and of other formats.
+    pub(crate) fn middle_code(&self) -> i32 {
+        match (self.mapping, self.format, self.convention) {
+            // PyTorch knows the middle of its own quint8 and quint16; of a custom range it takes (quant_min + quant_max) // 2.
+            (Mapping::Symmetric, Format::Int { signedness: Signedness::Unsigned, bits }, Convention::PyTorch)
+                if bits != 8 && bits != 16 =>
+            {
+                (self.quant_min() + self.quant_max()) / 2
+            }
+            (Mapping::Symmetric, Format::Int { signedness: Signedness::Unsigned, bits }, _) => {
+                1 << (bits.clamp(1, Format::MAX_BITS) - 1)
+            }
+            _ => 0,
         }
     }
 
-    /// Why the axes of this scheme exclude each other, if they do.
-    fn contradiction(&self) -> Option<&'static str> {
-        let is_integer = matches!(self.format, Format::Int { .. });
-        let signedness = self.format.signedness();
-        let is_search = matches!(self.calibration, Calibration::Mse | Calibration::Lp(_) | Calibration::Kl);
-        let rules = [
-            (
-                self.format == Format::Float(Minifloat::E8M0),
-                "e8m0 has neither 0 nor negative numbers: it is for scales, as in mxfp4",
-            ),
-            (
-                !is_integer && matches!(self.mapping, Mapping::Asymmetric | Mapping::Minimum),
-                "float formats and codebooks have no zero point and no minimum: use integers",
-            ),
-            (
-                self.mapping == Mapping::Minimum && signedness == Signedness::Signed,
-                "codes above a minimum start at 0: use unsigned ones",
-            ),
-            (
-                self.symmetric_range.is_some() && !(is_integer && self.mapping == Mapping::Symmetric),
-                "full, restricted and noclip ranges are for symmetric mappings to integers",
-            ),
-            (
-                self.symmetric_range == Some(SymmetricRange::NoClipping)
-                    && (signedness == Signedness::Unsigned || self.calibration != Calibration::MinMax),
-                "noclip is about the whole range of signed codes: use those, and min-max calibration",
-            ),
-            (
-                self.mapping == Mapping::Cast
-                    && (self.granularity != Granularity::PerTensor
-                        || self.calibration != Calibration::MinMax
-                        || self.scale != ScaleStorage::DATA),
-                "a cast has no scale: leave out granularity, calibration and what is said of scales",
-            ),
-            (
-                self.scale.rule != ScaleRule::Floor && !self.scale.format.is_power_of_two(),
-                "a scale rule chooses a power of two: store scales as e8m0 or pow2",
-            ),
-            (
-                self.scale.second == Some(SecondLevel::TensorScale)
-                    && (!matches!(self.scale.format, ScaleFormat::Float(_)) || self.scale.format.is_power_of_two()),
-                "a tensor scale stands above scales in a float format such as e4m3fn",
-            ),
-            (
-                self.scale.second == Some(SecondLevel::DoubleQuantized)
-                    && !matches!(self.scale.format, ScaleFormat::Data | ScaleFormat::F32),
-                "double quantization says how scales are stored: leave out another format",
-            ),
-            (
-                self.scale.second.is_some() && matches!(self.mapping, Mapping::Asymmetric | Mapping::Minimum),
-                "a second level of scales is for symmetric mappings",
-            ),
-            (
-                self.overflow == Overflow::Special
-                    && !matches!(self.format, Format::Float(float) if float.overflow_code().is_some()),
-                "only float formats with infinities or NaN can do other than saturate",
-            ),
-            (
-                self.calibration == Calibration::Kl && self.mapping != Mapping::Symmetric,
-                "kl looks for a magnitude to clip at: use a symmetric mapping",
-            ),
-            (
-                is_search && self.mapping == Mapping::Minimum,
-                "the search for the best scale needs 0 to be a code: use a zero point, or another calibration",
-            ),
-            (
-                self.calibration == Calibration::AbsMean && self.mapping != Mapping::Symmetric,
-                "absmean is a magnitude: use a symmetric mapping",
-            ),
-            (
-                self.convention == Convention::Original
-                    && (!is_integer
-                        || self.scale != ScaleStorage::DATA
-                        || !matches!(self.mapping, Mapping::Asymmetric | Mapping::Symmetric)
-                        || !matches!(self.calibration, Calibration::MinMax | Calibration::Percentile(_))),
-                "the original has integers with scales of the data's type, by min-max or percentile: use another convention",
-            ),
-            (
-                self.convention == Convention::Original
-                    && self.mapping == Mapping::Asymmetric
-                    && signedness == Signedness::Signed,
-                "the original's asymmetric codes start at 0: use unsigned ones, or another convention",
-            ),
-            (
-                self.convention == Convention::Original
-                    && self.mapping == Mapping::Symmetric
-                    && signedness == Signedness::Unsigned,
-                "the original's symmetric codes have a sign: use signed ones, or another convention",
-            ),
-        ];
-        rules.into_iter().find(|(excluded, _)| *excluded).map(|(_, reason)| reason)
-    }
-}
-
-/// Bytes of the parts of a quantized tensor.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct StoredBytes {
-    pub(crate) codes: u64,
-    pub(crate) scales: u64,
-    pub(crate) offsets: u64,
-    pub(crate) second_level: u64,
-}
-
-impl StoredBytes {
-    pub(crate) fn total(self) -> u64 {
-        self.codes + self.scales + self.offsets + self.second_level
+    /// Of an integer the scale that E8M0 stores is that of its fraction, of so many bits: MXINT8's code 64 is 1.
+    pub(crate) fn fraction_bits(&self) -> i32 {
+        match (self.scale.format, self.format) {
+            (ScaleFormat::E8M0, Format::Int { bits, .. }) => bits as i32 - 2,
+            _ => 0,
+        }
     }
 }

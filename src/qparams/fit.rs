@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::formulas::{Pair, Problem, Store};
-use super::{QParams, StoredScales, formulas};
+use super::{QParams, StoredScales};
 use crate::calibrate::Calibration;
 use crate::codec::encode_scalar;
 use crate::divergence::kl_threshold;
@@ -159,7 +159,7 @@ fn pairs<T: Real>(scheme: Scheme, fits: &[Fit<T>]) -> Result<Vec<Pair<T>>> {
         match *fit {
             Fit::Range(min, max) => Problem { scheme, block, min, max }.solve(&stored),
             Fit::Scale { scale, .. } => {
-                let middle = T::from_f64(formulas::middle_code(scheme).into());
+                let middle = T::from_f64(scheme.middle_code().into());
                 Ok(Pair { scale: stored.store(scale)?, offset: middle })
             }
             Fit::ScaleAndZeroPoint { scale, zero_point } => {
@@ -236,7 +236,7 @@ fn fit<T: Real>(scheme: Scheme, block: usize, values: Vec<T>, levels: &[f64]) ->
             None => Fit::Range(min, max),
         });
     }
-    let middle = formulas::middle_code(scheme);
+    let middle = scheme.middle_code();
     let grid = match scheme.format() {
         Format::Int { .. } => Grid::Uniform { min: quant_min - middle, max: quant_max - middle },
         _ => Grid::Listed(levels),
@@ -262,7 +262,7 @@ fn powers_of_two(scheme: Scheme, magnitude: f64) -> impl Iterator<Item = f64> {
 /// How many magnitudes the grid has, 0 among them: 128 for int8.
 fn magnitude_levels(scheme: Scheme) -> usize {
     match scheme.format() {
-        Format::Int { .. } => (scheme.quant_max() - formulas::middle_code(scheme)) as usize + 1,
+        Format::Int { .. } => (scheme.quant_max() - scheme.middle_code()) as usize + 1,
         format => {
             let mut magnitudes: Vec<f64> = format.grid().into_iter().map(|(_, value)| value.abs()).collect();
             magnitudes.sort_by(f64::total_cmp);
@@ -283,21 +283,33 @@ struct Stored<T> {
 impl<T: Real> Store<T> for Stored<T> {
     fn store(&self, scale: T) -> Result<T> {
         let format = self.scheme.scale_format();
-        let (block, value, name) = (self.block, scale.to_f64(), format.to_string());
-        match format {
-            ScaleFormat::Data => Ok(scale),
-            format if format.is_power_of_two() => self.power_of_two(scale),
-            ScaleFormat::Float(float) => match encode_scalar(float, value) {
-                Some((_, stored)) if stored > 0.0 => Ok(T::from_f64(stored)),
-                Some(_) => Err(Error::ScaleUnderflow { block, scale: value, format: name }),
-                None => Err(Error::ScaleOverflow { block, scale: value, format: name }),
-            },
-            _ => match value as f32 {
-                0.0 => Err(Error::ScaleUnderflow { block, scale: value, format: name }),
-                stored if stored.is_infinite() => Err(Error::ScaleOverflow { block, scale: value, format: name }),
-                stored => Ok(T::from_f64(stored.into())),
-            },
+        if format.is_power_of_two() {
+            return self.power_of_two(scale);
         }
+        let (block, value, name) = (self.block, scale.to_f64(), || format.to_string());
+        match nearest(format, scale) {
+            Some(stored) if stored > T::ZERO => Ok(stored),
+            Some(_) => Err(Error::ScaleUnderflow { block, scale: value, format: name() }),
+            None => Err(Error::ScaleOverflow { block, scale: value, format: name() }),
+        }
+    }
+
+    fn store_minimum(&self, minimum: T) -> Result<T> {
+        let format = self.scheme.scale_format();
+        let stored = if format.is_power_of_two() { Some(minimum) } else { nearest(format, minimum) };
+        let overflow = || Error::MinimumOverflow { block: self.block, minimum: minimum.to_f64(), format: format.to_string() };
+        stored.ok_or_else(overflow)
+    }
+}
+
+/// The nearest number of the format that scales are stored in; `None` beyond its largest.
+fn nearest<T: Real>(format: ScaleFormat, value: T) -> Option<T> {
+    match format {
+        ScaleFormat::Data | ScaleFormat::PowerOfTwo => Some(value),
+        ScaleFormat::F32 => {
+            Some(value.to_f64() as f32).filter(|stored| stored.is_finite()).map(|stored| T::from_f64(stored.into()))
+        }
+        ScaleFormat::Float(float) => encode_scalar(float, value.to_f64()).map(|(_, stored)| T::from_f64(stored)),
     }
 }
 
@@ -326,19 +338,12 @@ impl<T: Real> Stored<T> {
         };
         let (smallest, largest) = self.scheme.scale_format().exponents();
         // Of an integer the shared scale is that of its fraction: MXINT8's code 64 is 1.
-        let fraction_bits = self.fraction_bits();
+        let fraction_bits = self.scheme.fraction_bits();
         let wanted = if amax == 0.0 { smallest } else { rule.exponent(amax, quotient, target) + fraction_bits };
         if wanted > largest {
             let (scale, format) = (power_of_two(wanted), self.scheme.scale_format().to_string());
             return Err(Error::ScaleOverflow { block: self.block, scale, format });
         }
         Ok(T::from_f64(power_of_two(wanted.max(smallest) - fraction_bits)))
-    }
-
-    fn fraction_bits(&self) -> i32 {
-        match (self.scheme.scale_format(), self.scheme.format()) {
-            (ScaleFormat::E8M0, Format::Int { bits, .. }) => bits as i32 - 2,
-            _ => 0,
-        }
     }
 }

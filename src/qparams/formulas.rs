@@ -3,7 +3,7 @@
 use crate::codec::{middle_between, round};
 use crate::convention::Convention;
 use crate::error::{Error, Result};
-use crate::format::{Format, Rounding, Signedness};
+use crate::format::{Format, Rounding};
 use crate::scheme::{Mapping, Scheme, SymmetricRange};
 use crate::tensor::{Real, limit};
 
@@ -27,6 +27,8 @@ pub(super) struct Problem<T> {
 /// How a scale is stored: the scale as it will be, of the one that the formula gives. An error where its type cannot hold it.
 pub(super) trait Store<T> {
     fn store(&self, scale: T) -> Result<T>;
+    /// The same of a minimum.
+    fn store_minimum(&self, minimum: T) -> Result<T>;
 }
 
 /// torch.finfo(torch.float32).eps, PyTorch's smallest scale.
@@ -233,26 +235,14 @@ impl<T: Real> Problem<T> {
             Convention::TorchAo => self.min + scale * middle_between(self.scheme),
             _ => self.min,
         };
-        Ok(Pair { scale, offset })
+        Ok(Pair { scale, offset: storage.store_minimum(offset)? })
     }
 
     /// The code that means 0 under a symmetric mapping.
     pub(super) fn middle_code(&self) -> T {
-        T::from_f64(middle_code(self.scheme).into())
+        T::from_f64(self.scheme.middle_code().into())
     }
 }
 
 /// ai-edge-quantizer's smallest range or magnitude.
 const SMALLEST_AI_EDGE_BOUND: f64 = 1e-9;
-
-/// The code that means 0 under a symmetric mapping to integers; 0 for other formats.
-pub(super) fn middle_code(scheme: Scheme) -> i32 {
-    match (scheme.format(), scheme.convention(), scheme.bits()) {
-        (Format::Int { signedness: Signedness::Unsigned, .. }, convention, bits) => match (convention, bits) {
-            // PyTorch knows the middle of its own quint8 and quint16; of a custom range it takes (quant_min + quant_max) // 2.
-            (Convention::PyTorch, bits) if bits != 8 && bits != 16 => (scheme.quant_min() + scheme.quant_max()) / 2,
-            _ => 1 << (bits - 1),
-        },
-        _ => 0,
-    }
-}

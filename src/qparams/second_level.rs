@@ -22,6 +22,14 @@ pub(crate) enum StoredScales {
 }
 
 impl StoredScales {
+    /// Whether it is what a scheme with this second level stores.
+    pub(crate) fn is_of(&self, second: Option<SecondLevel>) -> bool {
+        match self {
+            Self::Tensor { .. } => second == Some(SecondLevel::TensorScale),
+            Self::Double { .. } => second == Some(SecondLevel::DoubleQuantized),
+        }
+    }
+
     /// The scales of the blocks, for data of this type.
     pub(crate) fn scales_in(&self, dtype: Dtype) -> Vec<f64> {
         match dtype {

@@ -301,8 +301,8 @@ fn errors_say_where() {
         let error = weighted.to_bytes(&x(&[2 * block])).unwrap_err();
         assert!(matches!(error, Error::ImportanceLength { importances, row, .. } if (importances, row) == (block, 2 * block)));
         assert!(matches!(kind.from_bytes("x", &[0, block], &[]), Err(Error::Empty { .. })));
-        assert!(matches!(kind.from_bytes("x", &[usize::MAX, 256], &[]), Err(Error::Shape { .. })));
-        assert!(matches!(kind.from_bytes("x", &[usize::MAX / 256, 256], &[]), Err(Error::Shape { .. })));
+        assert!(matches!(kind.from_bytes("x", &[usize::MAX, 256], &[]), Err(Error::TooLarge { .. })));
+        assert!(matches!(kind.from_bytes("x", &[usize::MAX / 256, 256], &[]), Err(Error::TooLarge { .. })));
         assert!(matches!(kind.from_bytes("x", &[usize::MAX / 1024, 256], &[]), Err(Error::BlockBytes { .. })));
     }
     for bad in [-1.0, f32::NAN, f32::INFINITY] {

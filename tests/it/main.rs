@@ -8,6 +8,7 @@ mod frame;
 mod ggml;
 mod golden;
 mod metrics;
+mod pack;
 mod quantize;
 mod report;
 mod scheme;
