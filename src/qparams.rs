@@ -145,8 +145,14 @@ impl QParams {
             return Err(Error::ZeroPoint { zero_point: zero_points[block], block, quant_min, quant_max });
         }
         let fixed = i64::from(scheme.middle_code());
+        // Of a block that becomes all zero ONNX says 1 and 0, or the code nearest to it.
+        let of_nothing = match scheme.convention() {
+            Convention::Onnx => i64::from(quant_min.max(0)),
+            _ => fixed,
+        };
+        let is_wrong = |(&zero_point, &scale): (&i64, &f64)| zero_point != fixed && !(scale == 1.0 && zero_point == of_nothing);
         let is_fixed = scheme.mapping() != Mapping::Asymmetric;
-        if let Some(block) = zero_points.iter().position(|&zero_point| is_fixed && zero_point != fixed) {
+        if let Some(block) = zero_points.iter().zip(&scales).position(|block| is_fixed && is_wrong(block)) {
             let (scheme, zero_point) = (scheme.to_string(), zero_points[block]);
             return Err(Error::FixedZeroPoint { scheme, zero_point, block, fixed });
         }

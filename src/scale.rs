@@ -97,11 +97,11 @@ pub enum ScaleRule {
     Floor,
     /// torchao's `ScaleCalculationMode.CEIL`.
     Ceil,
-    /// torchao's `RCEIL`, NVIDIA's hardware conversion for MXFP8.
+    /// torchao's `RCEIL`, NVIDIA's hardware conversion for MXFP8, ModelOpt's and MLX's.
     RoundUp,
     /// torchao's `EVEN`, after <https://arxiv.org/abs/2310.10537>'s emulation library.
     Even,
-    /// To the nearest exponent, as MLX had it.
+    /// To the nearest exponent, as MLX had it before.
     Nearest,
 }
 
@@ -173,7 +173,7 @@ pub enum SecondLevel {
     TensorScale,
     /// The blocks' scales less their mean, quantized to 8 bits in groups of 256 with bitsandbytes' dynamic map ("double
     /// quantization" of QLoRA, <https://arxiv.org/abs/2305.14314>, section 3): 8 bits a block, an f32 for each 256 blocks and one
-    /// for the tensor.
+    /// for the tensor. Codes are computed with the scales that this gives; bitsandbytes computes them before, with the exact ones.
     DoubleQuantized,
 }
 

@@ -53,6 +53,8 @@ pub trait Real:
     fn small_to_u32(self) -> u32;
     /// The largest power of two not above |self|; 0 of 0 and of subnormal numbers.
     fn power_of_two_below(self) -> Self;
+    /// Its magnitude with the sign of another, of ±0 too.
+    fn with_sign_of(self, other: Self) -> Self;
     /// The next number below.
     fn next_below(self) -> Self;
     /// A polars column over the values, without a copy.
@@ -108,6 +110,10 @@ macro_rules! real {
             fn power_of_two_below(self) -> Self {
                 // The bits of infinity are those of the exponent.
                 Self::from_bits(self.to_bits() & Self::INFINITY.to_bits())
+            }
+            #[inline(always)]
+            fn with_sign_of(self, other: Self) -> Self {
+                self.copysign(other)
             }
             fn next_below(self) -> Self {
                 self.next_down()

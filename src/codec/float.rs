@@ -47,12 +47,14 @@ impl<T: Real> FloatGrid<T> {
                 let bounded = limit(*x, -self.limit, self.limit);
                 let power = bounded.power_of_two_below();
                 let power = if power < self.smallest_normal { self.smallest_normal } else { power };
-                *step = power * self.last_place;
-                *x = bounded / *step;
+                let last_place = power * self.last_place;
+                *x = bounded / last_place;
+                // Rounding to a whole number forgets the sign of 0, which a float format keeps.
+                *step = last_place.with_sign_of(bounded);
             }
             round_each(numbers, rounding, index + piece * PIECE);
             for (step, x) in steps.iter().zip(&mut *numbers) {
-                *x = *x * *step;
+                *x = (*x * *step).with_sign_of(*step);
             }
             if self.format.specials() == Specials::NanIsNegativeZero {
                 // Adding 0 makes -0 a 0, and nothing else another number.

@@ -70,8 +70,11 @@ impl StoredScales {
         let of_block = |&magnitude: &T| {
             let (relative, smallest) = match convention {
                 Convention::TorchAo => (magnitude / largest / second, format.smallest_normal()),
-                _ if magnitude == T::ZERO => (T::ONE, format.smallest()),
-                _ => (magnitude / (largest * second), format.smallest()),
+                _ => match magnitude / (largest * second) {
+                    // A block of zeros, or one that is nothing beside the others.
+                    relative if relative == T::ZERO => (T::ONE, format.smallest()),
+                    relative => (relative, format.smallest()),
+                },
             };
             // Rounding may carry the largest past the format's largest.
             let relative = relative.to_f64().clamp(smallest, format.largest());

@@ -26,7 +26,7 @@ impl Scheme {
     ///
     /// The OCP's microscaling formats, version 1.0, section 5: scale = 2^(⌊log₂ amax⌋ - emax), elements rounded half to even and
     /// saturated. [`Scheme::with_scale_rule`] has the other rules in use. A group of zeros has the smallest scale, 2⁻¹²⁷, and so does one
-    /// whose scale would be smaller still; a scale above 2¹²⁷, which f64 data can have, is an error.
+    /// whose scale would be smaller still; a scale above 2¹²⁷, which f64 data can have and MXINT8 rounded up at f32's end, is an error.
     /// Source: <https://www.opencompute.org/documents/ocp-microscaling-formats-mx-v1-0-spec-final-pdf>
     pub fn mxfp8_e4m3() -> Self {
         Self::mx(Format::Float(Minifloat::E4M3FN))
@@ -66,8 +66,8 @@ impl Scheme {
     /// S = amax / (448 · 6)      s = e4m3(amax_of_block / (6 · S))      q = e2m1(x / (s · S))      x̂ = q · (s · S)
     /// ```
     ///
-    /// As NVIDIA's ModelOpt has it: s is at least 2⁻⁹, the smallest number of its type, and 1 of a block of zeros; a tensor of zeros, for which
-    /// it divides by 0, has S = 1 here. Under [`crate::Convention::TorchAo`] s is at least 2⁻⁶ and x is multiplied by (1 / S) / s. ggml's
+    /// As NVIDIA's ModelOpt has it: s is at least 2⁻⁹, the smallest number of its type, and 1 where the quotient is 0; a tensor of zeros, for
+    /// which it divides by 0, has S = 1 here. Under [`crate::Convention::TorchAo`] s is at least 2⁻⁶ and x is multiplied by (1 / S) / s. ggml's
     /// third variant, which has no S in its blocks, is [`crate::Ggml::NVFP4`].
     /// Sources: <https://github.com/NVIDIA/Model-Optimizer/blob/0.47.0/modelopt/torch/quantization/qtensor/nvfp4_tensor.py>,
     /// <https://github.com/pytorch/ao/blob/v0.18.0/torchao/prototype/mx_formats/nvfp4_tensor.py>
@@ -78,7 +78,9 @@ impl Scheme {
     /// NF4 with one scale for the tensor; bitsandbytes has `Scheme::nf4().per_group(64)`, and QLoRA that
     /// [`double_quantized`](Scheme::double_quantized). The scale is amax.
     ///
-    /// bitsandbytes cuts the flattened tensor into groups, and we cut rows: the same where 64 divides the row.
+    /// bitsandbytes cuts the flattened tensor into groups, and we cut rows: the same where 64 divides the row. It multiplies whole groups by the
+    /// reciprocal of amax, as `nf4-g64-torchao` does, and divides a shorter last one, as `nf4-g64` does; the two differ only
+    /// where x / amax is next to a threshold. It takes amax to be at least 10⁻³⁸.
     pub fn nf4() -> Self {
         Self::codebook(Codebook::NF4)
     }

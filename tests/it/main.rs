@@ -3,7 +3,9 @@
 mod naive;
 
 mod bad_input;
+mod block_formats;
 mod figure;
+mod formats;
 mod frame;
 mod ggml;
 mod golden;
