@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::figure::{Figure, Ink, Marker, Style};
+use crate::format::Format;
 use crate::granularity::Granularity;
 use crate::metrics::Metrics;
 use crate::quantize::fake_quantize_with;
@@ -37,7 +38,7 @@ pub fn original_and_dequantized(tensor: &Tensor, schemes: &[Scheme]) -> Result<F
 }
 
 /// The error of each element, original less dequantized, under each scheme; broken lines mark half a step, ±scale/2, which only a
-/// clipped element passes, for schemes with one scale.
+/// clipped element passes, for integers with one scale.
 ///
 /// # Errors
 /// As [`Scheme::fake_quantize`]; [`Error::Nothing`] without schemes.
@@ -47,15 +48,17 @@ pub fn errors(tensor: &Tensor, schemes: &[Scheme]) -> Result<Figure> {
         series.iter().map(|(scheme, _, metrics)| format!("{scheme} errs by {} at most", short(metrics.max_abs_error))).collect();
     let (sample, note) = sampled(tensor);
     let original = tensor.to_f64_vec();
-    let has_one_scale = schemes.iter().any(|scheme| scheme.granularity() == Granularity::PerTensor);
-    let lines = if has_one_scale { "; broken lines: half a step, ±scale/2" } else { "" };
+    // The steps of other formats are not all the same.
+    let has_one_step =
+        |scheme: &Scheme| matches!(scheme.format(), Format::Int { .. }) && scheme.granularity() == Granularity::PerTensor;
+    let lines = if schemes.iter().any(has_one_step) { "; broken lines: half a step, ±scale/2" } else { "" };
     let mut figure = Figure::new(worst.join(", "))
         .subtitle(format!("error of {} values of `{}`{lines}{note}", tensor.len(), tensor.name()))
         .axes("element (index)", "original - dequantized (units of the data)");
     let (first, last) = (-0.5, tensor.len() as f64 - 0.5);
     for (index, (scheme, approximation, _)) in series.iter().enumerate() {
         let ink = Ink::of_series(index);
-        if let Some(scale) = scheme.qparams(tensor)?.scale() {
+        if let Some(scale) = scheme.qparams(tensor)?.scale().filter(|_| has_one_step(scheme)) {
             for half in [scale / 2.0, -scale / 2.0] {
                 figure = figure.series("", ink, Style::Dashed, [(first, half), (last, half)]);
             }
@@ -69,7 +72,7 @@ pub fn errors(tensor: &Tensor, schemes: &[Scheme]) -> Result<Figure> {
 }
 
 /// The staircase x ↦ x̂ over the tensor's range and a quarter more to each side, with the grid of values a code can have.
-/// For schemes with one scale; at 8 bits and more the steps are too fine to see.
+/// For schemes with one scale, of any format; at 8 bits and more the steps are too fine to see.
 ///
 /// # Errors
 /// As [`Scheme::fake_quantize`]; [`Error::SeveralBlocks`]; [`Error::Nothing`] without schemes; [`Error::RangeOverflow`] if the range
@@ -95,12 +98,9 @@ pub fn staircase(tensor: &Tensor, schemes: &[Scheme]) -> Result<Figure> {
             Dtype::F32 => Tensor::from_vec("x", inputs.iter().map(|&x| x as f32).collect())?,
             Dtype::F64 => Tensor::from_slice("x", &inputs)?,
         };
-        grids.push((scheme, grid, fake_quantize_with(&axis, &qparams)?.to_f64_vec(), qparams));
+        grids.push((scheme, grid, fake_quantize_with(&axis, &qparams)?.to_f64_vec()));
     }
-    let summary: Vec<String> = grids
-        .iter()
-        .map(|(scheme, grid, _, qparams)| format!("{scheme}: {} values, {} apart", grid.len(), short(qparams.scales()[0])))
-        .collect();
+    let summary: Vec<String> = grids.iter().map(|(scheme, grid, ..)| format!("{scheme}: {}", values_and_gaps(grid))).collect();
     if summary.is_empty() {
         return Err(needs_scheme("staircase"));
     }
@@ -112,17 +112,26 @@ pub fn staircase(tensor: &Tensor, schemes: &[Scheme]) -> Result<Figure> {
             short(max)
         ))
         .axes("x (units of the data)", "x dequantized (units of the data)");
-    for (index, (_, grid, ..)) in grids.iter().enumerate() {
+    for (index, (_, grid, _)) in grids.iter().enumerate() {
         // Lines closer than a few pixels would be a grey area.
         if grid.len() <= 64 {
             figure = figure.series("", Ink::of_series(index), Style::Levels, grid.iter().map(|&y| (min, y)));
         }
     }
     figure = figure.series("lossless", Ink::Gray, Style::Dashed, [(low, low), (high, high)]);
-    for (index, (scheme, _, outputs, _)) in grids.iter().enumerate() {
+    for (index, (scheme, _, outputs)) in grids.iter().enumerate() {
         figure = figure.series(scheme.to_string(), Ink::of_series(index), Style::Line, steps(&inputs, outputs));
     }
     Ok(figure)
+}
+
+/// How many different values a grid has, and how far apart they are.
+fn values_and_gaps(grid: &[f64]) -> String {
+    let gaps: Vec<f64> = grid.windows(2).map(|pair| pair[1] - pair[0]).filter(|&gap| gap > 0.0).collect();
+    let narrowest = short(gaps.iter().copied().fold(f64::INFINITY, f64::min));
+    let widest = short(gaps.iter().copied().fold(0.0, f64::max));
+    let gaps_text = if narrowest == widest { widest } else { format!("{narrowest} to {widest}") };
+    format!("{} values, {gaps_text} apart", gaps.len() + 1)
 }
 
 /// SQNR against bits, one line per scheme, and the law that a bit buys 6.02 dB (20·log₁₀ 2), drawn through the widest point of the
@@ -136,6 +145,10 @@ pub fn error_against_bits(tensor: &Tensor, schemes: &[Scheme], bits: impl IntoIt
 
 fn error_against_widths(tensor: &Tensor, schemes: &[Scheme], bits: &BTreeSet<u32>) -> Result<Figure> {
     let mut lines = Vec::new();
+    if let Some(scheme) = schemes.iter().find(|scheme| !matches!(scheme.format(), Format::Int { .. })) {
+        let reason = "its format has one width: draw integers of several";
+        return Err(Error::Unsupported { scheme: scheme.to_string(), reason });
+    }
     for scheme in schemes {
         let widths: Vec<Scheme> = bits.iter().map(|&bits| scheme.with_bits(bits)).collect();
         let rows = report_rows(std::slice::from_ref(tensor), &widths)?;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
+use crate::format::Format;
 use crate::kernels::measure;
 use crate::metrics::{Metrics, any_f64, entropy_bits};
 use crate::progress::Work;
@@ -293,12 +294,20 @@ pub fn frame_of_rows(rows: &[ReportRow]) -> Result<DataFrame> {
 /// ```
 ///
 /// # Errors
-/// As [`report`]; a width the scheme cannot have.
+/// As [`report`]; a width the scheme cannot have; [`Error::Nothing`] without widths; [`Error::Unsupported`] for float formats and codebooks, which
+/// have one width.
 pub fn sweep(tensors: &[Tensor], schemes: &[Scheme], bits: impl IntoIterator<Item = u32>) -> Result<DataFrame> {
     sweep_widths(tensors, schemes, &bits.into_iter().collect::<Vec<_>>())
 }
 
 fn sweep_widths(tensors: &[Tensor], schemes: &[Scheme], bits: &[u32]) -> Result<DataFrame> {
+    if bits.is_empty() {
+        return Err(Error::Nothing { what: "sweep", reason: "it needs at least one width in bits".to_owned() });
+    }
+    if let Some(scheme) = schemes.iter().find(|scheme| !matches!(scheme.format(), Format::Int { .. })) {
+        let reason = "its format has one width: sweep integers, and report it beside them";
+        return Err(Error::Unsupported { scheme: scheme.to_string(), reason });
+    }
     let widths = |scheme: &Scheme| {
         let scheme = *scheme;
         bits.iter().map(move |&bits| scheme.with_bits(bits))

@@ -302,6 +302,16 @@ impl Scheme {
         Self { convention, ..self }
     }
 
+    /// With the symmetric codes of another convention's scheme, where it is one that can be said: not the original's.
+    pub(crate) fn with_codes_of(self, other: Self) -> Self {
+        match (self.mapping, self.format, other.convention) {
+            (Mapping::Symmetric, Format::Int { .. }, convention) if convention != Convention::Original => {
+                Self { symmetric_range: Some(other.symmetric_range()), ..self }
+            }
+            _ => self,
+        }
+    }
+
     /// The number format of a code.
     pub fn format(&self) -> Format {
         self.format

@@ -197,7 +197,7 @@ fn differences(
     let (scheme_a, scheme_b) = (a.scheme(), b.scheme());
     let codes = |qparams: &QParams| Ok::<_, Error>(quantize_with(tensor, qparams)?.codes().to_vec());
     // One thing at a time, from the one to the other.
-    let with_parameters = b.under(scheme_a);
+    let with_parameters = b.under(scheme_a.with_codes_of(scheme_b));
     let with_order = b.under(scheme_b.with_rounding(scheme_a.rounding()));
     let on_the_way = [codes(&a)?, codes(&with_parameters)?, codes(&with_order)?, codes(&b)?];
 

@@ -113,7 +113,11 @@ fn mx() {
         let rule = if case.scale == "mlx" { "rceil" } else { &case.scale };
         let scheme = case.format.replace('_', "-").parse::<Scheme>().unwrap().with_scale_rule(rule.parse().unwrap());
         let is_modelopt = case.source == "modelopt";
-        let scheme = if ["modelopt", "mlx"].contains(&case.source.as_str()) && case.format == "mxfp4" { scheme.with_rounding(Rounding::HalfTowardZero) } else { scheme };
+        let scheme = if ["modelopt", "mlx"].contains(&case.source.as_str()) && case.format == "mxfp4" {
+            scheme.with_rounding(Rounding::HalfTowardZero)
+        } else {
+            scheme
+        };
         let x = file.tensor(&case.input);
         let values = x.values::<f32>().unwrap();
         // MXINT8's code 64 is 1.

@@ -2,8 +2,8 @@
 
 use polars::prelude::{DataFrame, DataType};
 use quantlens::{
-    Convention, Dtype, Error, Metrics, Quantizer, ReportRow, Result, Scheme, Synthetic, Tensor, elements, levels, report,
-    report_rows, sweep,
+    Convention, Dtype, Error, Ggml, Metrics, Minifloat, Quantizer, ReportRow, Result, Scheme, Synthetic, Tensor, convention_diff,
+    convention_summary, elements, levels, plot, report, report_rows, sweep,
 };
 
 use crate::naive;
@@ -163,6 +163,11 @@ fn nothing_to_report_is_an_error() {
     assert!(matches!(report::<Scheme>(std::slice::from_ref(&x), &[]), Err(Error::Nothing { .. })));
     assert!(matches!(report(&[], &[Scheme::asymmetric(8)]), Err(Error::Nothing { .. })));
     assert!(matches!(elements(&x, &[]), Err(Error::Nothing { .. })));
+    let nothing = std::slice::from_ref(&x);
+    let no_width = sweep(nothing, &[Scheme::asymmetric(8)], []).unwrap_err().to_string();
+    assert_eq!(no_width, "sweep: it needs at least one width in bits");
+    assert!(matches!(sweep(nothing, &[Scheme::nf4()], 2..4), Err(Error::Unsupported { .. })));
+    assert!(matches!(plot::error_against_bits(&x, &[Scheme::mxfp4()], 2..4), Err(Error::Unsupported { .. })));
     assert!(matches!(elements(&x, &[Scheme::asymmetric(8); 2]), Err(Error::Polars(_))));
 }
 
@@ -214,4 +219,93 @@ fn levels_count_every_code() {
     let values: Vec<f64> = table.column("value").unwrap().f64().unwrap().into_no_null_iter().collect();
     assert!(values.is_sorted() && values.contains(&0.0));
     assert!(matches!(levels(&x, &scheme.per_group(10)), Err(Error::SeveralBlocks { blocks: 1000, .. })));
+}
+
+/// A table's column of text.
+fn texts(frame: &DataFrame, name: &str) -> Vec<String> {
+    frame.column(name).unwrap().str().unwrap().iter().map(|text| text.unwrap().to_owned()).collect()
+}
+
+#[test]
+fn levels_and_elements_work_for_any_grid() {
+    let x = Tensor::from_vec("x", vec![-6.0, -0.1, 0.0, 0.3, 2.4, 6.0]).unwrap();
+    let e2m1 = levels(&x, &Scheme::float(Minifloat::E2M1)).unwrap();
+    assert_eq!(e2m1.height(), 16);
+    let values: Vec<f64> = e2m1.column("value").unwrap().f64().unwrap().into_no_null_iter().collect();
+    assert!(values.is_sorted());
+    // Which code -0.1 becomes is -0's.
+    let counts: Vec<u64> = e2m1.column("count").unwrap().u64().unwrap().into_no_null_iter().collect();
+    assert_eq!(counts, [1, 0, 0, 0, 0, 0, 0, 1, 1, 1, 0, 0, 1, 0, 0, 1]);
+    let nf4 = levels(&x, &Scheme::nf4()).unwrap();
+    assert_eq!(nf4.column("value").unwrap().f64().unwrap().get(15), Some(6.0));
+    let table = elements(&x, &[Scheme::nf4()]).unwrap();
+    assert_eq!(table.column("code").unwrap().i32().unwrap().get(0), Some(0));
+    // 256 codes, of which 2 are NaN.
+    assert_eq!(levels(&x, &Scheme::float(Minifloat::E4M3FN)).unwrap().height(), 254);
+}
+
+#[test]
+fn a_report_takes_a_mixture_and_fills_every_column() {
+    let x = Synthetic::normal(0.0, 1.0).seed(2).tensor::<f32>("x", &[8, 256]).unwrap();
+    let schemes: [Box<dyn Quantizer>; 4] =
+        [Box::new(Scheme::mxfp4()), Box::new(Ggml::Q4_K), Box::new(Scheme::nvfp4()), Box::new(Scheme::ternary())];
+    let table = report(std::slice::from_ref(&x), &schemes).unwrap();
+    assert_eq!(texts(&table, "scheme"), ["mxfp4", "q4_k", "nvfp4", "ternary"]);
+    assert_eq!(texts(&table, "granularity"), ["g32", "g256", "g16", "tensor"]);
+    for name in ["levels_used", "code_entropy_bits", "bits", "format", "bits_per_element"] {
+        assert_eq!(table.column(name).unwrap().null_count(), 0, "{name}");
+    }
+    // The same numbers as one step after the other, for every kind of codec.
+    for scheme in ["mxfp4", "nvfp4", "nf4-g64-dq", "e4m3fn-axis1", "e5m2-cast", "int4-sym-g3@0", "uint4-min-g32", "ternary"] {
+        let scheme: Scheme = scheme.parse().unwrap();
+        let row = scheme.report_row(&x).unwrap();
+        assert_eq!(row.metrics, Metrics::between(&x, &scheme.fake_quantize(&x).unwrap()).unwrap(), "{scheme}");
+        let quantized = scheme.quantize(&x).unwrap();
+        assert_eq!(quantized.dequantize().unwrap(), scheme.fake_quantize(&x).unwrap(), "{scheme}");
+        let mut codes = quantized.codes().to_vec();
+        codes.sort_unstable();
+        codes.dedup();
+        assert_eq!(row.levels_used, Some(codes.len() as u64), "{scheme}");
+    }
+}
+
+#[test]
+fn conventions_differ_for_the_reason_that_is_told() {
+    let causes = |values: Vec<f64>, scheme: Scheme, first: Convention, second: Convention| {
+        let x = Tensor::from_vec("x", values).unwrap();
+        let mut causes = texts(&convention_diff(&x, &scheme, first, second).unwrap(), "cause");
+        causes.dedup();
+        causes
+    };
+    let (onnx, torch, tflite, original) = (Convention::Onnx, Convention::PyTorch, Convention::TfLite, Convention::Original);
+    let byte = Scheme::asymmetric(8);
+    // Scale 1, zero point 1: 0.5 is a tie.
+    assert_eq!(causes(vec![-1.0, 0.5, 254.0], byte, onnx, tflite), ["tie"]);
+    assert_eq!(causes(vec![-1.0, 0.5, 254.0], byte, onnx, original), ["order_of_addition"]);
+    assert_eq!(causes(vec![100.0, 101.0, 102.5], byte, onnx, original), ["range"]);
+    assert_eq!(causes(vec![-1e-6, 1e-6], byte, onnx, torch), ["epsilon"]);
+    assert_eq!(causes(vec![-1.0, 0.3, 1.0], Scheme::symmetric(8), onnx, torch), ["denominator"]);
+    // The pair of FBGEMM's comment, its scale being that of 0 to 255 steps.
+    let scale = 0.002_148_548_61_f32;
+    let pair = Tensor::from_vec("x", vec![0.273_939_937_f32, 255.0 * scale, 0.0]).unwrap();
+    assert_eq!(byte.qparams(&pair).unwrap().scale(), Some(scale.into()));
+    let table = convention_diff(&pair, &byte, onnx, torch).unwrap();
+    assert_eq!(texts(&table, "cause"), ["reciprocal"]);
+    let codes = ["code:onnx", "code:pytorch"].map(|name| table.column(name).unwrap().i32().unwrap().get(0));
+    assert_eq!(codes, [Some(127), Some(128)]);
+
+    let x = Synthetic::normal(0.0, 1.0).seed(4).tensor::<f32>("x", &[64, 64]).unwrap();
+    for scheme in [byte.per_axis(1), Scheme::symmetric(4).per_group(16)] {
+        let summary = convention_summary(&x, &scheme, &[onnx, torch, tflite]).unwrap();
+        let differing: Vec<u64> = summary.column("differing").unwrap().u64().unwrap().into_no_null_iter().collect();
+        let pairs = [(onnx, torch), (onnx, tflite), (torch, tflite)];
+        for ((first, second), differing) in pairs.into_iter().zip(differing) {
+            let codes = |convention| scheme.with_convention(convention).quantize(&x).unwrap().codes().to_vec();
+            let counted = codes(first).iter().zip(codes(second)).filter(|(a, b)| **a != *b).count() as u64;
+            assert_eq!(differing, counted, "{scheme} {first} {second}");
+            assert_eq!(convention_diff(&x, &scheme, first, second).unwrap().height() as u64, counted);
+        }
+    }
+    assert!(matches!(convention_diff(&x, &byte, onnx, onnx), Err(Error::Nothing { .. })));
+    assert!(matches!(convention_summary(&x, &byte, &[onnx]), Err(Error::Nothing { .. })));
 }
