@@ -124,7 +124,12 @@ impl<T: Real> Codec<T> {
             Grid::Float(_) => (format.lowest(), format.largest()),
             Grid::List(list) => (0.0, list.last_position() as f64),
         };
-        let arithmetic = match (scheme.mapping(), scheme.convention().order()) {
+        let order = match scheme.convention().order() {
+            // The same number, but the reciprocal of MX's smallest scales overflows f32.
+            Order::MultiplyRoundAdd if scheme.scale_format().is_power_of_two() => Order::DivideRoundAdd,
+            order => order,
+        };
+        let arithmetic = match (scheme.mapping(), order) {
             (Mapping::Cast, _) => Arithmetic::Nothing,
             (Mapping::Minimum, _) if scheme.convention() == Convention::TorchAo => {
                 Arithmetic::AboutMiddle(middle_between(scheme))

@@ -124,9 +124,9 @@ impl QParams {
             Dtype::F32 => f64::from(f32::MAX),
             Dtype::F64 => f64::MAX,
         };
-        // Powers of two below that are divided by all the same: MX has them.
-        let divides = scheme.scale_format().is_power_of_two();
-        let usable = |scale: f64| scale.is_finite() && scale > 0.0 && (divides || 1.0 / scale <= largest_reciprocal);
+        // MX has powers of two below that, and a second level may make smaller ones.
+        let may_be_small = scheme.scale_format().is_power_of_two() || scheme.second_level().is_some();
+        let usable = |scale: f64| scale.is_finite() && scale > 0.0 && (may_be_small || 1.0 / scale <= largest_reciprocal);
         if let Some(block) = scales.iter().position(|&scale| !usable(scale)) {
             return Err(Error::Scale { scale: scales[block], block, dtype });
         }
@@ -246,7 +246,9 @@ impl QParams {
 
     fn reciprocal<T: Real>(&self, block: usize, scale: T) -> T {
         let by_parts = || self.stored.as_ref()?.torchao_reciprocal(block);
-        by_parts().unwrap_or(T::ONE / scale)
+        let reciprocal = by_parts().unwrap_or(T::ONE / scale);
+        // Of a scale that a second level made subnormal it overflows, and 0 times infinity is no code.
+        if reciprocal.is_finite() { reciprocal } else { T::MAX }
     }
 
     /// The parameters of a block, in the type they are computed in.

@@ -11,6 +11,8 @@ pub(super) struct FloatGrid<T> {
     smallest_normal: T,
     /// The last place of a number between 1 and 2: 2^-mantissa_bits.
     last_place: T,
+    /// Where the smallest step is above 1, the smallest number that it does not divide to 0; else 0.
+    negligible: T,
     /// Far enough outside to be seen, near enough not to overflow.
     limit: T,
     /// The value of each code where they are few, else none.
@@ -27,8 +29,11 @@ impl<T: Real> FloatGrid<T> {
         let limit = if T::from_f64(outside).is_finite() { T::from_f64(outside) } else { T::MAX };
         let values =
             if format.bits() <= 8 { (0..1 << format.bits()).map(|code| format.decode(code)).collect() } else { Vec::new() };
+        let smallest_step = format.smallest_normal() * power_of_two(-(format.mantissa_bits() as i32));
+        let negligible = if smallest_step > 1.0 { T::from_f64(smallest_step) * T::MIN_NORMAL } else { T::ZERO };
         Some(Self {
             format,
+            negligible,
             smallest_normal: T::from_f64(format.smallest_normal()),
             last_place: T::from_f64(power_of_two(-(format.mantissa_bits() as i32))),
             limit,
@@ -42,6 +47,12 @@ impl<T: Real> FloatGrid<T> {
         // A piece at a time, whose steps stay in the first-level cache.
         const PIECE: usize = 256;
         let mut steps = [T::ZERO; PIECE];
+        if self.negligible > T::ZERO {
+            // Rounded down, a number just below 0 is not 0 however small it is.
+            for x in numbers.iter_mut().filter(|x| **x != T::ZERO && x.abs() < self.negligible) {
+                *x = self.negligible.with_sign_of(*x);
+            }
+        }
         for (piece, numbers) in numbers.chunks_mut(PIECE).enumerate() {
             for (step, x) in steps.iter_mut().zip(&mut *numbers) {
                 let bounded = limit(*x, -self.limit, self.limit);

@@ -111,7 +111,12 @@ impl<T: Real> Problem<T> {
         let format = self.scheme.format();
         let furthest = format.largest().abs().max(format.lowest().abs());
         let scale = self.magnitude() / T::from_f64(furthest);
-        Ok(Pair { scale: storage.store(self.bounded(scale))?, offset: T::ZERO })
+        let scale = match format {
+            // With no 0 among the values no scale makes a block all zero: the smallest comes nearest.
+            Format::Codebook(codebook) if !codebook.levels().contains(&0.0) => Self::at_least(scale, T::MIN_NORMAL.to_f64()),
+            _ => self.bounded(scale),
+        };
+        Ok(Pair { scale: storage.store(scale)?, offset: T::ZERO })
     }
 
     /// torchao's `SYMMETRIC_NO_CLIPPING_ERR`: max(min / quant_min, max / quant_max), the convention saying how small it may be.

@@ -4,6 +4,7 @@ mod naive;
 
 mod bad_input;
 mod block_formats;
+mod calibration;
 mod figure;
 mod formats;
 mod frame;
@@ -11,9 +12,11 @@ mod ggml;
 mod golden;
 mod metrics;
 mod pack;
+mod properties;
 mod quantize;
 mod report;
 mod scheme;
+mod storage;
 mod tensor;
 
 /// The twenty numbers of the original notebook.

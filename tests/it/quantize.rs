@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 use quantlens::{
-    Convention, Dtype, Error, Granularity, Mapping, QParams, Quantized, Scheme, Synthetic, Tensor, clamp, fake_quantize_with,
-    quantize_with,
+    Calibration, Convention, Dtype, Error, Granularity, Mapping, QParams, Quantized, Scheme, Synthetic, Tensor, clamp,
+    fake_quantize_with, quantize_with,
 };
 
 use crate::NOTEBOOK;
@@ -61,7 +61,7 @@ proptest! {
 
     #[test]
     fn every_scheme_matches_naive(values in values(), bits in 1..=16_u32) {
-        for scheme in naive::schemes(bits) {
+        for scheme in naive::all_schemes(bits) {
             let x = Tensor::from_slice("x", &values).unwrap();
             let (min, max) = (x.min(), x.max());
             let (scale, zero_point) = in_f64::params(scheme, min, max);
@@ -87,7 +87,7 @@ proptest! {
     fn every_scheme_matches_naive_in_f32(values in values(), bits in 1..=16_u32) {
         let values: Vec<f32> = values.into_iter().map(|x| x as f32).collect();
         let x = Tensor::from_slice("x", &values).unwrap();
-        for scheme in naive::schemes(bits) {
+        for scheme in naive::all_schemes(bits) {
             let (scale, zero_point) = in_f32::params(scheme, x.min() as f32, x.max() as f32);
             let Ok(quantized) = scheme.quantize(&x) else {
                 prop_assert!(scale == 0.0 || !(1.0 / scale).is_finite() || !zero_point.is_finite());
@@ -132,53 +132,143 @@ proptest! {
     }
 }
 
-/// The elements of each block, by the definition of the granularity.
+/// The block of an element, by the definition of the granularity: which index it has on each axis, and which part of the axis that is.
 fn block_of(granularity: Granularity, shape: &[usize], index: usize) -> usize {
-    match granularity {
-        Granularity::PerTensor => 0,
-        Granularity::PerAxis(axis) => index / shape[axis + 1..].iter().product::<usize>() % shape[axis],
-        Granularity::PerGroup(group_size) => {
-            let row = shape[shape.len() - 1];
-            index / row * row.div_ceil(group_size) + index % row / group_size
+    let mut rest = index;
+    let mut indices: Vec<usize> = shape
+        .iter()
+        .rev()
+        .map(|length| {
+            let index = rest % length;
+            rest /= length;
+            index
+        })
+        .collect();
+    indices.reverse();
+    let last = shape.len() - 1;
+    let size_on = |axis: usize| match granularity {
+        Granularity::PerTensor => shape[axis],
+        Granularity::PerAxis(own) => {
+            if axis == own {
+                1
+            } else {
+                shape[axis]
+            }
+        }
+        Granularity::PerGroup(size) => {
+            if axis == last {
+                size
+            } else {
+                1
+            }
+        }
+        Granularity::PerGroupOn { axis: own, group_size } => {
+            if axis == own {
+                group_size
+            } else {
+                1
+            }
+        }
+        Granularity::PerBlock([rows, columns]) => {
+            if axis == last {
+                columns
+            } else if axis + 1 == last {
+                rows
+            } else {
+                1
+            }
         }
         _ => unreachable!("the test knows every granularity"),
-    }
+    };
+    (0..shape.len()).fold(0, |block, axis| block * shape[axis].div_ceil(size_on(axis)) + indices[axis] / size_on(axis))
 }
 
 #[test]
 fn every_block_is_quantized_as_a_tensor_of_its_own() {
-    for shape in [vec![3, 4, 5], vec![1, 7], vec![6, 1], vec![130], vec![2, 5000]] {
+    for shape in [vec![3, 4, 5], vec![5, 7, 3], vec![1, 7], vec![6, 1], vec![130], vec![2, 5000], vec![2, 3, 4, 35]] {
         let x = Synthetic::laplace(0.3, 1.0).seed(5).tensor::<f32>("x", &shape).unwrap();
         let values = x.to_f64_vec();
         let axes = (0..shape.len()).map(Granularity::PerAxis);
         let groups = [1, 2, 3, 4, 5, 7, 32, 10_000].map(Granularity::PerGroup);
-        for granularity in axes.chain(groups) {
+        let groups_on =
+            (0..shape.len()).flat_map(|axis| [1, 2, 3, 32].map(|group_size| Granularity::PerGroupOn { axis, group_size }));
+        let rectangles = [[1, 1], [2, 2], [3, 2], [1, 4], [4, 1], [128, 128]].map(Granularity::PerBlock);
+        let rectangles = rectangles.into_iter().filter(|_| shape.len() > 1);
+        for granularity in [Granularity::PerTensor].into_iter().chain(axes).chain(groups).chain(groups_on).chain(rectangles) {
+            let members = members(granularity, &shape);
             for base in [
-                Scheme::asymmetric(4),
-                Scheme::symmetric(5).percentile(90.0),
-                Scheme::asymmetric(8).with_convention(Convention::TfLite),
+                "uint4-asym",
+                "int5-sym-p90",
+                "uint8-asym-tflite",
+                "uint4-min",
+                "int4-sym-mse",
+                "mxfp4-tensor",
+                "nf4",
+                "e4m3fn-torchao",
+                "ternary",
             ] {
-                let scheme = match granularity {
-                    Granularity::PerAxis(axis) => base.per_axis(axis),
-                    Granularity::PerGroup(group_size) => base.per_group(group_size),
-                    _ => base,
-                };
+                let base: Scheme = base.parse().unwrap();
+                if base.calibration() == Calibration::Mse && members.len() > 1000 {
+                    continue;
+                }
+                let scheme = base.with_granularity(granularity);
                 let quantized = scheme.quantize(&x).unwrap();
                 let output = quantized.dequantize().unwrap().to_f64_vec();
+                let codes = quantized.codes().to_vec();
                 assert_eq!(scheme.fake_quantize(&x).unwrap().to_f64_vec(), output);
-                let blocks = 1 + (0..values.len()).map(|index| block_of(granularity, &shape, index)).max().unwrap();
-                assert_eq!(quantized.qparams().scales().len(), blocks, "{scheme} {shape:?}");
-                for block in 0..blocks {
-                    let members: Vec<usize> =
-                        (0..values.len()).filter(|&index| block_of(granularity, &shape, index) == block).collect();
+                assert_eq!(quantized.qparams().scales().len(), members.len(), "{scheme} {shape:?}");
+                for (block, members) in members.iter().enumerate() {
                     let own = Tensor::from_vec("own", members.iter().map(|&index| values[index] as f32).collect()).unwrap();
                     let own = base.quantize(&own).unwrap();
                     assert_eq!(own.qparams().scale(), Some(quantized.qparams().scales()[block]), "{scheme} {shape:?}");
-                    let expected = own.dequantize().unwrap().to_f64_vec();
+                    let found: Vec<i32> = members.iter().map(|&index| codes[index]).collect();
+                    assert_eq!(found, own.codes().to_vec(), "{scheme} {shape:?} block {block}");
                     let found: Vec<f64> = members.iter().map(|&index| output[index]).collect();
-                    assert_eq!(found, expected, "{scheme} {shape:?} block {block}");
+                    assert_eq!(found, own.dequantize().unwrap().to_f64_vec(), "{scheme} {shape:?} block {block}");
                 }
             }
+        }
+    }
+}
+
+/// The elements of each block.
+fn members(granularity: Granularity, shape: &[usize]) -> Vec<Vec<usize>> {
+    let mut members = Vec::new();
+    for index in 0..shape.iter().product() {
+        let block = block_of(granularity, shape, index);
+        if block >= members.len() {
+            members.resize(block + 1, Vec::new());
+        }
+        members[block].push(index);
+    }
+    members
+}
+
+/// What a group becomes has nothing to do with where it stands.
+#[test]
+fn permuting_groups_permutes_what_they_become() {
+    let x = Synthetic::normal(0.2, 1.0).outliers(0.01, 20.0).seed(6).tensor::<f32>("x", &[10, 96]).unwrap();
+    let values = x.values::<f32>().unwrap();
+    // 7 has no divisor in common with 30, so this meets each group once.
+    let permuted: Vec<f32> = (0..30).flat_map(|group| values[group * 7 % 30 * 32..][..32].to_vec()).collect();
+    let permuted = Tensor::new("permuted", &[10, 96], permuted).unwrap();
+    for name in [
+        "uint4-asym-g32",
+        "int3-sym-g32-pytorch",
+        "mxfp8-e4m3",
+        "mxfp4-rceil",
+        "mxint8",
+        "nvfp4-g32",
+        "nf4-g32",
+        "uint4-min-g32",
+        "e4m3fn-g32-half-down",
+    ] {
+        let scheme: Scheme = name.parse().unwrap();
+        let (codes, other) = (scheme.quantize(&x).unwrap(), scheme.quantize(&permuted).unwrap());
+        let (found, other_found) = (codes.codes().to_vec(), other.codes().to_vec());
+        for group in 0..30 {
+            assert_eq!(other_found[group * 32..][..32], found[group * 7 % 30 * 32..][..32], "{name} {group}");
+            assert_eq!(other.qparams().scales()[group], codes.qparams().scales()[group * 7 % 30], "{name} {group}");
         }
     }
 }

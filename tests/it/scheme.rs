@@ -1,15 +1,19 @@
 //! Names, axes and what a scheme costs.
 
 use proptest::prelude::*;
-use quantlens::{Convention, Dtype, Error, Format, Rounding, Scheme};
+use quantlens::{
+    Calibration, Codebook, Convention, Dtype, Error, Format, Granularity, Minifloat, Overflow, Rounding, ScaleFormat, ScaleRule,
+    Scheme, Specials,
+};
 
-use crate::naive;
+use crate::naive::{self, Rng};
 
 /// Every valid scheme of a width under many granularities and calibrations.
 fn all_schemes(bits: u32) -> impl Iterator<Item = Scheme> {
-    naive::schemes(bits).into_iter().flat_map(|scheme| {
+    naive::all_schemes(bits).into_iter().flat_map(|scheme| {
         let granular = [scheme, scheme.per_axis(0), scheme.per_axis(3), scheme.per_group(1), scheme.per_group(128)];
-        granular.into_iter().flat_map(|scheme| [scheme, scheme.percentile(99.9), scheme.percentile(100.0)])
+        let calibrated = granular.into_iter().flat_map(|scheme| [scheme, scheme.percentile(99.9), scheme.percentile(100.0)]);
+        calibrated.filter(|scheme| scheme.validate().is_ok())
     })
 }
 
@@ -23,6 +27,120 @@ fn every_name_parses_back() {
         let json = serde_json::to_string(&scheme).unwrap();
         assert_eq!(serde_json::from_str::<Scheme>(&json).unwrap(), scheme);
     }
+}
+
+/// 100 000 of the schemes that any combination of the axes makes, the valid ones.
+#[test]
+fn every_combination_of_axes_parses_back() {
+    let mut rng = Rng::new(51);
+    let minifloats =
+        [Minifloat::new(2, 2, 1, Specials::None).unwrap(), Minifloat::new(4, 3, 11, Specials::NanIsNegativeZero).unwrap()];
+    let mut formats: Vec<Format> = Minifloat::ALL.into_iter().chain(minifloats).map(Format::Float).collect();
+    formats.extend(Codebook::ALL.map(Format::Codebook));
+    formats.push(Codebook::new("names_of_schemes", &[-1.0, 0.5, 2.0]).unwrap().into());
+    let presets =
+        [Scheme::mxfp8_e4m3(), Scheme::mxfp8_e5m2(), Scheme::mxfp6_e2m3(), Scheme::mxfp4(), Scheme::mxint8(), Scheme::nvfp4()];
+    let granularities = [
+        Granularity::PerTensor,
+        Granularity::PerAxis(0),
+        Granularity::PerAxis(11),
+        Granularity::PerGroup(32),
+        Granularity::PerGroupOn { axis: 1, group_size: 16 },
+        Granularity::PerBlock([128, 64]),
+    ];
+    let calibrations = [
+        Calibration::MinMax,
+        Calibration::Percentile(99.9),
+        Calibration::Mse,
+        Calibration::Lp(2.4),
+        Calibration::Kl,
+        Calibration::Sigma(3.5),
+        Calibration::AbsMean,
+    ];
+    let scale_formats = [
+        ScaleFormat::Data,
+        ScaleFormat::F32,
+        ScaleFormat::F16,
+        ScaleFormat::BF16,
+        ScaleFormat::E4M3,
+        ScaleFormat::E8M0,
+        ScaleFormat::PowerOfTwo,
+    ];
+    let rules = [ScaleRule::Floor, ScaleRule::Ceil, ScaleRule::RoundUp, ScaleRule::Even, ScaleRule::Nearest];
+    let roundings = [
+        Rounding::HalfToEven,
+        Rounding::HalfAwayFromZero,
+        Rounding::HalfTowardZero,
+        Rounding::HalfUp,
+        Rounding::HalfDown,
+        Rounding::TowardZero,
+        Rounding::Down,
+        Rounding::Up,
+        Rounding::Stochastic { seed: 0 },
+        Rounding::Stochastic { seed: u64::MAX },
+    ];
+    let mut known = std::collections::HashMap::new();
+    let mut valid = 0;
+    while valid < 100_000 {
+        let bits = 1 + rng.next() as u32 % 16;
+        let format = rng.pick(&formats);
+        let own = match format {
+            Format::Float(float) => Scheme::float(float),
+            Format::Codebook(codebook) => Scheme::codebook(codebook),
+            _ => Scheme::symmetric(bits),
+        };
+        let integers = [Scheme::asymmetric(bits), Scheme::symmetric(bits), Scheme::symmetric(bits).unsigned()];
+        let casts = [Scheme::cast(format), Scheme::cast(Format::int(bits)), Scheme::cast(Format::uint(bits))];
+        let minimum = Scheme::asymmetric(bits).with_float_minimum();
+        let mut scheme = match rng.next() % 8 {
+            0 => rng.pick(&presets),
+            1 | 2 => own,
+            3 => rng.pick(&casts),
+            4 => minimum,
+            5 => rng.pick(&integers).signed(),
+            _ => rng.pick(&integers),
+        };
+        // Each axis as it is, half the time.
+        let mut says = || rng.next().is_multiple_of(2);
+        let said: Vec<bool> = (0..9).map(|_| says()).collect();
+        if said[0] {
+            scheme = scheme.with_granularity(rng.pick(&granularities));
+        }
+        if said[1] {
+            scheme = scheme.with_calibration(rng.pick(&calibrations));
+        }
+        if said[2] {
+            scheme = scheme.with_scale_format(rng.pick(&scale_formats)).with_scale_rule(rng.pick(&rules));
+        }
+        if said[3] {
+            scheme = scheme.with_rounding(rng.pick(&roundings));
+        }
+        if said[4] {
+            scheme = scheme.with_convention(rng.pick(&Convention::ALL));
+        }
+        let ranges = [Scheme::full_range, Scheme::restricted_range, Scheme::without_clipping];
+        if said[5] && said[6] {
+            scheme = ranges[rng.next() as usize % 3](scheme);
+        }
+        scheme = match rng.next() % 8 {
+            0 => scheme.with_tensor_scale(),
+            1 => scheme.double_quantized(),
+            2 => scheme.with_overflow(Overflow::Special),
+            _ => scheme,
+        };
+        if scheme.validate().is_err() {
+            continue;
+        }
+        valid += 1;
+        let name = scheme.to_string();
+        assert_eq!(name.parse::<Scheme>().unwrap(), scheme, "{name}");
+        let json = serde_json::to_string(&scheme).unwrap();
+        assert_eq!(json, format!("\"{name}\""));
+        assert_eq!(serde_json::from_str::<Scheme>(&json).unwrap(), scheme);
+        let first = *known.entry(name).or_insert(scheme);
+        assert_eq!(first, scheme, "two schemes have one name");
+    }
+    assert!(known.len() > 50_000, "{}", known.len());
 }
 
 #[test]
