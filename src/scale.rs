@@ -150,10 +150,10 @@ impl ScaleRule {
                 let half_step = power_of_two(exponent(amax) - target.mantissa_bits as i32 - 1);
                 exponent(amax + half_step) - emax
             }
-            // √2 is no f64, so no quotient is exactly halfway.
+            // √2 is no f64, so no quotient is exactly halfway; the f64 next to it is above.
             Self::Nearest => {
                 let floor = exponent(quotient);
-                floor + i32::from(quotient / power_of_two(floor) > std::f64::consts::SQRT_2)
+                floor + i32::from(quotient / power_of_two(floor) >= std::f64::consts::SQRT_2)
             }
         }
     }

@@ -95,7 +95,8 @@ impl Scheme {
         Self::codebook(Codebook::TERNARY)
     }
 
-    /// One bit: sign(x) · mean |x|, the scale of least squared error for two values around 0; 0 becomes positive.
+    /// One bit: sign(x) · mean |x|, the scale of least squared error for two values around 0; 0 becomes positive. There is no code for 0, so a
+    /// block of zeros has the smallest normal scale.
     /// <https://arxiv.org/abs/1603.05279>
     pub fn binary() -> Self {
         Self::codebook(Codebook::BINARY)

@@ -148,6 +148,7 @@ fn mx() {
                 quantized => quantized.unwrap(),
             };
             assert_eq!(quantized.qparams().scales(), [scale], "{at}");
+            assert_eq!(quantized.to_bytes().unwrap().scales, [byte], "{at}");
             if let Ok(whole) = &whole {
                 assert_eq!(quantized.codes().to_vec(), whole[range.clone()], "{at}");
             }
@@ -188,6 +189,7 @@ fn nvfp4() {
             let tensor_scale = floats(hex)[0];
             let quantized = scheme.quantize(&x).unwrap();
             assert_eq!(quantized.qparams().tensor_scale(), Some(tensor_scale.into()), "{at}");
+            assert_eq!(quantized.to_bytes().unwrap().scales, bytes(&case.scales), "{at}");
             let scales: Vec<f64> = scales.map(|scale| (scale * tensor_scale).into()).collect();
             assert_eq!(quantized.qparams().scales(), scales, "{at}");
             with_tensor_scale += codes.len();

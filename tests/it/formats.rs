@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use quantlens::{Format, Minifloat, Overflow, Result, Scheme, Specials, Tensor};
+use quantlens::{Dtype, Format, Minifloat, Overflow, QParams, Quantized, Result, Scheme, Specials, Tensor};
 use serde::Deserialize;
 
 use crate::golden::{Number, bytes, words};
@@ -119,4 +119,33 @@ fn many_f32_become_what_ml_dtypes_and_numpy_say() {
     let finite = inputs.iter().filter(|x| x.is_finite()).count();
     assert!(finite > 5400);
     assert_eq!(compared, (12 + 9) * 2 * finite);
+}
+
+#[derive(Deserialize)]
+struct Packings {
+    cases: Vec<Packing>,
+}
+
+#[derive(Deserialize)]
+struct Packing {
+    #[serde(rename = "type")]
+    format: String,
+    codes: Vec<i64>,
+    packed: String,
+}
+
+/// Codes of 2 and 4 bits, in tensors that end inside a byte, too; see `golden/make_conventions.py`.
+#[test]
+fn codes_are_packed_as_onnx_packs_them() {
+    let file: Packings = serde_json::from_str(include_str!("golden/packing.json")).unwrap();
+    assert_eq!(file.cases.len(), 45);
+    for case in file.cases {
+        let scheme = Scheme::cast(case.format.parse::<Format>().unwrap());
+        let qparams = QParams::new(scheme, Dtype::F32, vec![1.0], vec![0]).unwrap();
+        let quantized = Quantized::from_integers("x", vec![case.codes.len()], qparams, case.codes.iter().copied()).unwrap();
+        let packed = quantized.to_bytes().unwrap();
+        assert_eq!(packed.codes, bytes(&case.packed), "{scheme} {:?}", case.codes);
+        let back = Quantized::from_bytes("x", vec![case.codes.len()], scheme, Dtype::F32, &packed).unwrap();
+        assert_eq!(back, quantized);
+    }
 }

@@ -95,11 +95,23 @@ fn powers_of_two_are_those_of_the_rules() {
             // 1.9375 · 2⁸ rounds up to 2⁹ with three bits.
             ("-even", 496.0_f64.next_down(), 0.0),
             ("-even", 496.0, 1.0),
-            ("-nearest", 448.0 * 1.4142135623730950, 0.0),
-            ("-nearest", 448.0 * 1.4142135623730954, 1.0),
         ] {
             assert_eq!(shifted(rule, amax), expected, "{rule} {amax} shifted by {shift}");
         }
+    }
+}
+
+/// The f64 next to √2 is above it.
+#[test]
+fn the_nearest_power_of_two_changes_at_the_root_of_two() {
+    let scheme: Scheme = "int2-sym-restricted-spow2-nearest".parse().unwrap();
+    for exponent in [-90, -1, 0, 1, 100] {
+        let scale = |amax: f64| {
+            let x = Tensor::from_vec("x", vec![amax * f64::from(exponent).exp2(), 0.0]).unwrap();
+            scheme.qparams(&x).unwrap().scales()[0].log2() - f64::from(exponent)
+        };
+        assert_eq!(scale(std::f64::consts::SQRT_2.next_down()), 0.0);
+        assert_eq!(scale(std::f64::consts::SQRT_2), 1.0);
     }
 }
 

@@ -5,7 +5,6 @@
     python make_conventions.py torchao       # torchao, torch     -> torchao.json
     python make_conventions.py aiedge        # ai-edge-quantizer  -> aiedge.json
     python make_conventions.py packing       # onnx               -> packing.json
-    python make_conventions.py calibration   # onnxruntime        -> calibration.json
 
 The versions used are in the files. Floats are written so that they read back exactly; what is not finite is "NaN", "Infinity" or
 "-Infinity". A case is as in make_golden.py: scheme, dtype, shape, input, given, scale, zero_point, codes, output. Scales and zero points
@@ -406,38 +405,6 @@ def packing():
             assert raw == packed, (name, n, raw.hex(), packed.hex())
             rows.append({"type": name, "codes": codes.tolist(), "packed": raw.hex()})
     write("packing", ["onnx", "ml_dtypes"], rows)
-
-
-def calibration():
-    """Thresholds of onnxruntime's collectors: kind, bins, percentile, symmetric -> low, high. For information."""
-    from onnxruntime.quantization.calibrate import HistogramCollector
-
-    rng = np.random.default_rng(20240304)
-    outlier = rng.normal(size=4000)
-    outlier[11] = 50.0
-    data = {
-        "normal": rng.normal(size=4000),
-        "outlier": outlier,
-        "skewed": rng.exponential(size=4000),
-        "laplace": rng.laplace(size=4000),
-    }
-    rows = []
-    for name, x in data.items():
-        # Cheap to write down: multiples of 1/256.
-        x = (np.round(x * 256) / 256).astype(np.float32)
-        row = {"name": name, "input_256ths": (x * 256).astype(int).tolist(), "thresholds": []}
-        for method in ("percentile", "entropy"):
-            for symmetric in (True, False):
-                for bins in (2048, 128):
-                    for percentile in (99.999, 99.9, 99.0) if method == "percentile" else (None,):
-                        quantized = 128
-                        c = HistogramCollector(method, symmetric, bins, quantized, percentile or 99.999, "all")
-                        c.collect({"x": [x]})
-                        low, high = c.compute_collection_result()["x"][:2]
-                        what = {"method": method, "symmetric": symmetric, "bins": bins, "percentile": percentile}
-                        row["thresholds"].append(what | {"low": plain(np.float64(low)), "high": plain(np.float64(high))})
-        rows.append(row)
-    write("calibration", ["onnxruntime"], rows)
 
 
 if __name__ == "__main__":
