@@ -286,8 +286,8 @@ fn conventions_differ_for_the_reason_that_is_told() {
     assert_eq!(causes(vec![-1e-6, 1e-6], byte, onnx, torch), ["epsilon"]);
     assert_eq!(causes(vec![-1.0, 0.3, 1.0], Scheme::symmetric(8), onnx, torch), ["denominator"]);
     // The pair of FBGEMM's comment, its scale being that of 0 to 255 steps.
-    let scale = 0.002_148_548_61_f32;
-    let pair = Tensor::from_vec("x", vec![0.273_939_937_f32, 255.0 * scale, 0.0]).unwrap();
+    let scale: f32 = "0.00214854861".parse().unwrap();
+    let pair = Tensor::from_vec("x", vec!["0.273939937".parse::<f32>().unwrap(), 255.0 * scale, 0.0]).unwrap();
     assert_eq!(byte.qparams(&pair).unwrap().scale(), Some(scale.into()));
     let table = convention_diff(&pair, &byte, onnx, torch).unwrap();
     assert_eq!(texts(&table, "cause"), ["reciprocal"]);
