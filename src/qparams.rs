@@ -62,9 +62,10 @@ impl QParams {
     ///
     /// # Errors
     /// [`Error::QParamsCount`] unless there is one zero point per scale and at least one; [`Error::Scale`] unless each scale is
-    /// finite and above 0 in `dtype`, its reciprocal too unless it is a power of two or has a second level; [`Error::ZeroPoint`] unless each zero point is a code (of the original
-    /// convention, any integer that `dtype` holds exactly, else [`Error::ZeroPointInexact`]); [`Error::FixedZeroPoint`] for one that the mapping
-    /// fixes elsewhere; [`Error::Unsupported`] for a float minimum, see [`QParams::with_minimums`]; an invalid scheme.
+    /// finite and above 0 in `dtype`, its reciprocal too unless it is a power of two or has a second level; [`Error::ZeroPoint`] unless each
+    /// zero point is a code (of the original convention, any integer that `dtype` holds exactly, else [`Error::ZeroPointInexact`]);
+    /// [`Error::FixedZeroPoint`] for one that the mapping fixes elsewhere; [`Error::Unsupported`] for a float minimum, see
+    /// [`QParams::with_minimums`]; an invalid scheme.
     pub fn new(scheme: Scheme, dtype: Dtype, scales: Vec<f64>, zero_points: Vec<i64>) -> Result<Self> {
         if scheme.mapping() == Mapping::Minimum {
             let reason = "it has minimums instead of zero points: use QParams::with_minimums";
