@@ -2,6 +2,7 @@
 
 mod doubled;
 mod glyph;
+mod label;
 
 use std::path::Path;
 use std::sync::OnceLock;
@@ -71,6 +72,8 @@ pub enum Marker {
     Square,
     /// An open triangle.
     Triangle,
+    /// A short upright line, as on a ruler.
+    Tick,
 }
 
 impl Marker {
@@ -122,7 +125,9 @@ pub struct Figure {
     subtitle: String,
     x_label: String,
     y_label: String,
+    y_names: Vec<String>,
     series: Vec<Series>,
+    labels: Vec<((f64, f64), String)>,
 }
 
 /// Width and height at which a figure is shown.
@@ -131,7 +136,15 @@ pub const SIZE: (u32, u32) = (900, 500);
 impl Figure {
     /// A figure without series. The title should state what is to be seen.
     pub fn new(title: impl Into<String>) -> Self {
-        Self { title: title.into(), subtitle: String::new(), x_label: String::new(), y_label: String::new(), series: Vec::new() }
+        Self {
+            title: title.into(),
+            subtitle: String::new(),
+            x_label: String::new(),
+            y_label: String::new(),
+            y_names: Vec::new(),
+            series: Vec::new(),
+            labels: Vec::new(),
+        }
     }
 
     /// A line under the title: what the data is.
@@ -142,6 +155,26 @@ impl Figure {
     /// What the axes show, with the unit.
     pub fn axes(self, x_label: impl Into<String>, y_label: impl Into<String>) -> Self {
         Self { x_label: x_label.into(), y_label: y_label.into(), ..self }
+    }
+
+    /// Rows instead of an axis of numbers: y = 0, 1, 2 and so on stand from the top down and have these names.
+    ///
+    /// ```
+    /// # use quantlens::figure::{Figure, Ink, Marker, Style};
+    /// let figure = Figure::new("Halves stand closer than wholes").axes("value", "").rows(["wholes", "halves"]);
+    /// let figure = figure.series("", Ink::Blue, Style::Points(Marker::Tick), (0..=4).map(|i| (f64::from(i), 0.0)));
+    /// let figure = figure.series("", Ink::Blue, Style::Points(Marker::Tick), (0..=8).map(|i| (f64::from(i) / 2.0, 1.0)));
+    /// assert!(figure.to_svg()?.contains("halves"));
+    /// # Ok::<(), quantlens::Error>(())
+    /// ```
+    pub fn rows(self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Self { y_names: names.into_iter().map(Into::into).collect(), ..self }
+    }
+
+    /// Adds a text beside this point. It is left out where it would cover a marker or a text that was added before.
+    pub fn label(mut self, at: (f64, f64), content: impl Into<String>) -> Self {
+        self.labels.push((at, content.into()));
+        self
     }
 
     /// Adds a series of (x, y) points, drawn over the ones before; points that are not finite are left out. The label stands
@@ -226,7 +259,11 @@ impl Figure {
         };
         let with_zero = self.series.iter().any(|series| matches!(series.style, Style::Stems(_)));
         let zero = with_zero.then_some(0.0);
-        let y_range = padded_range(points().map(|point| point.1).chain(zero), 0.06).unwrap_or(0.0..1.0);
+        let y_range = match self.y_names.len() {
+            0 => padded_range(points().map(|point| point.1).chain(zero), 0.06).unwrap_or(0.0..1.0),
+            // The first row is the uppermost.
+            rows => rows as f64 - 0.4..-0.6,
+        };
 
         let header = self.draw_header(root)?;
         let (_, body) = root.split_vertically(header);
@@ -240,12 +277,17 @@ impl Figure {
             .map_err(draw_error)?;
         let x_step = x_range.end - x_range.start;
         let y_step = y_range.end - y_range.start;
+        let y_tick = |y: &f64| match self.y_names.len() {
+            0 => tick(*y, y_step),
+            _ if (y - y.round()).abs() > 1e-6 => String::new(),
+            _ => self.y_names.get(y.round() as usize).cloned().unwrap_or_default(),
+        };
         chart
             .configure_mesh()
             .x_labels(10)
-            .y_labels(8)
+            .y_labels(self.y_names.len().max(8))
             .x_label_formatter(&|x| tick(*x, x_step))
-            .y_label_formatter(&|y| tick(*y, y_step))
+            .y_label_formatter(&y_tick)
             .x_desc(self.x_label.as_str())
             .y_desc(self.y_label.as_str())
             .label_style(text(14))
@@ -272,7 +314,12 @@ impl Figure {
             }
             .map_err(draw_error)?;
         }
-        Ok(())
+        let pixel = |at: &(f64, f64)| chart.backend_coord(at);
+        let labels: Vec<_> = self.labels.iter().map(|(at, content)| (pixel(at), content.as_str())).collect();
+        let marked = self.series.iter().filter(|series| matches!(series.style, Style::Points(_) | Style::Stems(_)));
+        let marked: Vec<_> = marked.flat_map(|series| &series.points).map(pixel).collect();
+        let (x, y) = chart.plotting_area().get_pixel_range();
+        label::draw(root, &labels, &marked, [x.start, y.start, x.end, y.end])
     }
 
     /// Title, subtitle and legend, from the left edge; returns their height in pixels.

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use polars::prelude::DataFrame;
+
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::figure::{Figure, Ink, Marker, Style};
@@ -179,6 +181,47 @@ fn error_against_widths(tensor: &Tensor, schemes: &[Scheme], bits: &BTreeSet<u32
         figure = figure.series(name.as_str(), ink, Style::Points(Marker::of_series(index)), points.iter().copied());
     }
     Ok(figure)
+}
+
+/// SQNR against bits an element for the rows of a [`crate::report`], of any quantizers. The line joins those that nothing of
+/// the same cost or cheaper surpasses, and these are named where there is room. A lossless row, ∞ dB, is left out. Several tensors are drawn together: filter
+/// the report if one is meant.
+///
+/// ```
+/// # use quantlens::{Scheme, Synthetic, plot, report};
+/// let weights = Synthetic::normal(0.0, 0.02).seed(1).tensor::<f32>("weights", &[64, 128])?;
+/// let schemes = [Scheme::symmetric(8), Scheme::symmetric(4), Scheme::symmetric(4).per_group(32), Scheme::mxfp4()];
+/// let figure = plot::error_against_cost(&report(&[weights], &schemes)?)?;
+/// assert_eq!(figure.title(), "4 of 4 rows are the best for their bits");
+/// # Ok::<(), quantlens::Error>(())
+/// ```
+///
+/// # Errors
+/// [`Error::Polars`] without the columns `scheme`, `bits_per_element` and `sqnr_db`; [`Error::Nothing`] without a finite row.
+pub fn error_against_cost(report: &DataFrame) -> Result<Figure> {
+    let (names, bits, sqnr_db) =
+        (report.column("scheme")?.str()?, report.column("bits_per_element")?.f64()?, report.column("sqnr_db")?.f64()?);
+    let rows = names.iter().zip(bits.iter()).zip(sqnr_db.iter());
+    let rows = rows.filter_map(|((name, bits), sqnr_db)| Some((name?, bits?, sqnr_db?)));
+    let mut rows: Vec<(&str, f64, f64)> = rows.filter(|row| row.1.is_finite() && row.2.is_finite()).collect();
+    // Of equal cost the best first, so that the others are surpassed.
+    rows.sort_by(|a, b| a.1.total_cmp(&b.1).then(b.2.total_cmp(&a.2)));
+    let (mut best, mut others) = (Vec::<(&str, f64, f64)>::new(), Vec::new());
+    for row in rows {
+        if best.last().is_none_or(|last| row.2 > last.2) { best.push(row) } else { others.push(row) }
+    }
+    if best.is_empty() {
+        let reason = "it needs a row that costs and loses something finite".to_owned();
+        return Err(Error::Nothing { what: "error_against_cost", reason });
+    }
+    let at = |row: &(&str, f64, f64)| (row.1, row.2);
+    let figure = Figure::new(format!("{} of {} rows are the best for their bits", best.len(), best.len() + others.len()))
+        .subtitle("SQNR against all bits stored, scales included; higher and further left is better")
+        .axes("bits an element", "SQNR (dB)")
+        .series("", Ink::Blue, Style::Line, best.iter().map(at))
+        .series("surpassed at the same cost or less", Ink::Gray, Style::Points(Marker::Disc), others.iter().map(at))
+        .series("best for its bits", Ink::Blue, Style::Points(Marker::Circle), best.iter().map(at));
+    Ok(best.iter().fold(figure, |figure, row| figure.label(at(row), row.0)))
 }
 
 /// A scheme's name without its width: `uint8-asym-g32` is `uint-asym-g32`.

@@ -39,6 +39,7 @@ impl<C, DB: DrawingBackend> Drawable<DB> for Glyph<C> {
             Marker::Circle => backend.draw_circle((x, y), 7, &thick, false),
             Marker::Cross => path(&[(-6, -6), (6, 6)]).and_then(|()| path(&[(-6, 6), (6, -6)])),
             Marker::Square => path(&[(-6, -6), (6, -6), (6, 6), (-6, 6), (-6, -6)]),
+            Marker::Tick => path(&[(0, -9), (0, 9)]),
             Marker::Triangle => path(&[(0, -8), (7, 6), (-7, 6), (0, -8)]),
         }
     }

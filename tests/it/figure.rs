@@ -1,6 +1,7 @@
 //! Figures: the same bytes every time, readable by others, and titles that are true.
 
 use quantlens::display::{Content, contents, frame_to_html};
+use quantlens::figure::{Ink, Marker, Style};
 use quantlens::{Error, Figure, Scheme, Synthetic, Tensor, elements, plot};
 
 fn notebook() -> Tensor {
@@ -154,4 +155,37 @@ fn widths_may_come_in_any_order() {
     assert_eq!(plot::error_against_bits(&notebook(), &schemes, (2..=8).rev()).unwrap(), rising);
     assert_eq!(plot::error_against_bits(&notebook(), &schemes, [8, 2, 3, 4, 4, 5, 6, 7]).unwrap(), rising);
     assert!(matches!(plot::error_against_bits(&notebook(), &schemes, [8]), Err(Error::Nothing { .. })));
+}
+
+#[test]
+fn of_a_report_those_rows_are_joined_that_nothing_cheaper_surpasses() {
+    let x = Synthetic::laplace(0.0, 0.02).seed(1).tensor::<f32>("weights", &[16, 256]).unwrap();
+    let names = ["int8-sym", "int4-sym", "int4-sym-g32", "int5-sym", "nf4-g32", "int4-sym-g32-sf16"];
+    let schemes: Vec<Scheme> = names.iter().map(|name| name.parse().unwrap()).collect();
+    let table = quantlens::report(&[x], &schemes).unwrap();
+    let figure = plot::error_against_cost(&table).unwrap();
+    // Of the three that cost 5 bits, nf4 is the best.
+    assert_eq!(figure.title(), "4 of 6 rows are the best for their bits");
+    let svg = figure.to_svg().unwrap();
+    for (name, is_named) in [("int4-sym", true), ("int4-sym-g32-sf16", true), ("nf4-g32", true), ("int5-sym", false)] {
+        assert_eq!(svg.lines().any(|line| line.trim() == name), is_named, "{name}");
+    }
+    assert!(matches!(plot::error_against_cost(&table.head(Some(0))), Err(Error::Nothing { .. })));
+}
+
+#[test]
+fn rows_have_names_and_labels_cover_nothing() {
+    let (ink, style) = (Ink::Blue, Style::Points(Marker::Tick));
+    let figure = Figure::new("Two rows").rows(["above", "below"]).series("", ink, style, [(0.0, 0.0), (1.0, 1.0)]);
+    let svg = figure.to_svg().unwrap();
+    let height_of = |name: &str| {
+        let mut lines = svg.lines().zip(svg.lines().skip(1)).filter(|(_, text)| text.trim() == name);
+        let (tag, _) = lines.next().unwrap();
+        tag.split("y=\"").nth(1).unwrap().split('"').next().unwrap().parse::<f64>().unwrap()
+    };
+    assert!(height_of("above") < height_of("below"));
+    // The second stands elsewhere than the first, and for the last there is no place.
+    let crowd = (0..20).fold(figure, |figure, i| figure.label((0.5, 0.5), format!("label {i}")));
+    let count = crowd.to_svg().unwrap().matches("label ").count();
+    assert!((2..20).contains(&count), "{count}");
 }

@@ -1,0 +1,53 @@
+//! Texts beside points, placed where they cover nothing.
+
+use plotters::coord::Shift;
+use plotters::prelude::*;
+
+use super::{draw_error, text};
+use crate::error::Result;
+
+/// A rectangle of pixels: left, top, right, bottom.
+type Box = [i32; 4];
+
+/// The size of labels, in pixels.
+const SIZE: i32 = 13;
+
+/// How far a marker reaches from its point.
+const REACH: i32 = 7;
+
+/// Draws each text at the first place beside its point that lies inside and covers no point and no earlier text; leaves out those
+/// that find none.
+pub(super) fn draw<DB: DrawingBackend>(
+    root: &DrawingArea<DB, Shift>,
+    labels: &[((i32, i32), &str)],
+    points: &[(i32, i32)],
+    inside: Box,
+) -> Result<()> {
+    let mut taken: Vec<Box> = points.iter().map(|&(x, y)| [x - REACH, y - REACH, x + REACH, y + REACH]).collect();
+    for &((x, y), content) in labels {
+        let (width, height) = root.estimate_text_size(content, &text(SIZE)).map_err(draw_error)?;
+        let (width, height) = (width as i32, height as i32);
+        let place = |(left, top): (i32, i32)| [left, top, left + width, top + height];
+        let is_free = |place: &Box| {
+            let contains = place[0] >= inside[0] && place[1] >= inside[1] && place[2] <= inside[2] && place[3] <= inside[3];
+            contains && !taken.iter().any(|other| overlap(place, other))
+        };
+        if let Some(place) = beside(x, y, width, height).into_iter().map(place).find(is_free) {
+            root.draw(&Text::new(content.to_owned(), (place[0], place[1]), text(SIZE))).map_err(draw_error)?;
+            taken.push(place);
+        }
+    }
+    Ok(())
+}
+
+/// Upper left corners of a text of this size around a point: on the left first, where a rising line leaves room.
+fn beside(x: i32, y: i32, width: i32, height: i32) -> [(i32, i32); 6] {
+    let (gap, middle) = (REACH + 3, y - height / 2);
+    let (left, right) = (x - gap - width, x + gap);
+    let (above, below) = (y - height - gap + 2, y + gap - 2);
+    [(left, middle - 6), (x - width, above), (left, above), (right, middle + 6), (x, below), (x - width / 2, above)]
+}
+
+fn overlap(a: &Box, b: &Box) -> bool {
+    a[0] < b[2] && b[0] < a[2] && a[1] < b[3] && b[1] < a[3]
+}
