@@ -184,7 +184,7 @@ fn error_against_widths(tensor: &Tensor, schemes: &[Scheme], bits: &BTreeSet<u32
 }
 
 /// SQNR against bits an element for the rows of a [`crate::report`], of any quantizers. The line joins those that nothing of
-/// the same cost or cheaper surpasses, and these are named where there is room. A lossless row, ∞ dB, is left out. Several tensors are drawn together: filter
+/// the same cost or cheaper surpasses. Points are named where there is room, these first. A lossless row, ∞ dB, is left out. Several tensors are drawn together: filter
 /// the report if one is meant.
 ///
 /// ```
@@ -221,7 +221,7 @@ pub fn error_against_cost(report: &DataFrame) -> Result<Figure> {
         .series("", Ink::Blue, Style::Line, best.iter().map(at))
         .series("surpassed at the same cost or less", Ink::Gray, Style::Points(Marker::Disc), others.iter().map(at))
         .series("best for its bits", Ink::Blue, Style::Points(Marker::Circle), best.iter().map(at));
-    Ok(best.iter().fold(figure, |figure, row| figure.label(at(row), row.0)))
+    Ok(best.iter().chain(&others).fold(figure, |figure, row| figure.label(at(row), row.0)))
 }
 
 /// A scheme's name without its width: `uint8-asym-g32` is `uint-asym-g32`.
