@@ -34,7 +34,8 @@ pub(super) fn draw<DB: DrawingBackend>(
         };
         if let Some(place) = beside(x, y, width, height).into_iter().map(place).find(is_free) {
             root.draw(&Text::new(content.to_owned(), (place[0], place[1]), text(SIZE))).map_err(draw_error)?;
-            taken.push(place);
+            // A little air above and below.
+            taken.push([place[0], place[1] - 3, place[2], place[3] + 3]);
         }
     }
     Ok(())
