@@ -95,9 +95,28 @@ fn a_committed_notebook_reads_well_without_running() {
     let is_frame = |data: &&Value| data["text/plain"][0].as_str().is_some_and(|line| line.starts_with("shape: ("));
     assert_eq!(data().filter(is_frame).count(), 10);
     assert!(data().filter(is_frame).all(|data| data.get("text/html").is_some()), "a table shows as text only");
-    let text = document.to_string();
-    for foreign in [root.to_str().unwrap(), "/root/", "/home/", "/tmp/"] {
-        assert!(!text.contains(foreign), "{foreign}");
+}
+
+#[test]
+fn every_committed_notebook_is_executed_and_of_no_machine() {
+    let root = root();
+    let notebooks = std::fs::read_dir(root.join("notebooks")).unwrap().map(|entry| entry.unwrap().path());
+    for path in notebooks.filter(|path| path.extension().is_some_and(|ending| ending == "ipynb")) {
+        let document = read(&path);
+        let cells = document["cells"].as_array().unwrap().iter().filter(|cell| cell["cell_type"] == "code");
+        for (index, cell) in cells.enumerate() {
+            assert_eq!(cell["execution_count"], json!(index + 1), "{}", path.display());
+            for data in cell["outputs"].as_array().unwrap().iter().filter_map(|output| output.get("data")) {
+                let text = data["text/plain"][0].as_str().unwrap_or_default();
+                // Neither a frame nor a figure that is shown by its `Debug` alone.
+                assert!(!text.starts_with("shape: (") || data.get("text/html").is_some(), "{}: {text}", path.display());
+                assert!(!text.starts_with("Figure {"), "{}: cell {}", path.display(), index + 1);
+            }
+        }
+        let text = document.to_string();
+        for foreign in [root.to_str().unwrap(), "/root/", "/home/", "/tmp/"] {
+            assert!(!text.contains(foreign), "{}: {foreign}", path.display());
+        }
     }
 }
 
