@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use crate::error::{Error, Result};
 use crate::format::whole_number;
+use crate::optimum::MAX_EXPONENT;
 use crate::tensor::{Real, limit, min_max};
 
 /// How the range that codes cover is taken from the values of a block.
@@ -25,15 +26,16 @@ pub enum Calibration {
     /// a zero point over all zero points too; found in f64, then stored as the scheme stores scales. Scales that are powers of two are
     /// chosen among the powers of two. A block of zeros is as under [`Calibration::MinMax`].
     ///
-    /// It takes time: see the table in the README, and prefer small blocks.
+    /// It takes some 20 µs for a block of 32 at 4 bits, 0.2 ms at 8 bits, 0.1 s for a million values in one block at 8 bits. A search that would
+    /// take more than some ten seconds, as over a million values at 16 bits in one block, is an error.
     Mse,
-    /// The scale of least Σ |x - x̂|ᵖ for this p ≥ 1: below 2 it minds outliers less, above 2 more. At most 10⁻⁶ (of the p-norm) above the
+    /// The scale of least Σ |x - x̂|ᵖ for this p of 1 to 32: below 2 it minds outliers less, above 2 more. At most 10⁻⁶ (of the p-norm) above the
     /// least there is. Otherwise as [`Calibration::Mse`].
     Lp(f64),
     /// ± the magnitude at which clipping loses the least information: the least Kullback–Leibler divergence between the histogram of |x|,
     /// clipped, and the same quantized to as many levels as the format has. Symmetric mappings only.
     ///
-    /// TensorRT's procedure (Migacz, "8-bit Inference with TensorRT", 2017) over 2048 bins, or 4 a level if that is more. ONNX Runtime's
+    /// TensorRT's procedure (Migacz, "8-bit Inference with TensorRT", 2017) over 2048 bins, or 16 a level if that is more. ONNX Runtime's
     /// default, 128 bins for 128 levels, has one candidate and never clips; PyTorch's `HistogramObserver` tunes for the levels of its type whatever
     /// `quant_min` and `quant_max` say; here the levels are the scheme's.
     Kl,
@@ -49,8 +51,8 @@ impl Calibration {
     pub(crate) fn validate(self) -> Result<()> {
         match self {
             Self::Percentile(percentile) if !(percentile > 0.0 && percentile <= 100.0) => Err(Error::Percentile { percentile }),
-            Self::Lp(p) if !(p >= 1.0 && p.is_finite()) => {
-                Err(Error::Calibration { name: "lp", parameter: p, needs: "a finite power of at least 1, such as 2.4" })
+            Self::Lp(p) if !(1.0..=MAX_EXPONENT).contains(&p) => {
+                Err(Error::Calibration { name: "lp", parameter: p, needs: "a power of 1 to 32, such as 2.4" })
             }
             Self::Sigma(k) if !(k > 0.0 && k.is_finite()) => Err(Error::Calibration {
                 name: "sigma",

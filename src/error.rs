@@ -297,6 +297,19 @@ pub enum Error {
         row: usize,
     },
 
+    /// A search for the best scale that would take too long.
+    #[error(
+        "the best scale for the {elements} values of block {block} was not found in time (the best so far may be off by a share of {gap:.1e}): take smaller blocks or fewer bits"
+    )]
+    SearchTooLong {
+        /// The block, from 0.
+        block: usize,
+        /// Its values.
+        elements: usize,
+        /// How far the error of the best scale found may be above the least, relative to it; infinite if nothing is known.
+        gap: f64,
+    },
+
     /// A percentile that keeps nothing, or more than everything.
     #[error("percentile {percentile} is not in (0, 100]: it is the share of the data to keep, such as 99.9")]
     Percentile {

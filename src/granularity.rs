@@ -69,6 +69,9 @@ impl FromStr for Granularity {
     }
 }
 
+/// So that bits and bytes of as many elements can be counted in 64 bits.
+const MAX_ELEMENTS: usize = usize::MAX >> 8;
+
 /// Where the blocks of a granularity lie in a shape: every granularity is a length of block along each axis. Blocks are numbered in
 /// row-major order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,8 +129,8 @@ impl Layout {
         let elements = shape.iter().try_fold(1_usize, |product, &length| product.checked_mul(length));
         let elements = match elements {
             Some(0) => return Err(Error::Empty { name: format!("{shape:?}") }),
-            Some(elements) => elements,
-            None => return Err(Error::TooLarge { shape: shape.to_vec() }),
+            Some(elements) if elements <= MAX_ELEMENTS => elements,
+            _ => return Err(Error::TooLarge { shape: shape.to_vec() }),
         };
         let mut block = shape.to_vec();
         let no_axis = |axis| Error::Axis { axis, shape: shape.to_vec() };

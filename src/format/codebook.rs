@@ -5,7 +5,7 @@ use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 
-use super::{Minifloat, Rounding, whole_number};
+use super::{Minifloat, Rounding};
 use crate::error::{Error, Result};
 
 /// A list of up to 65 536 values, of which a number becomes the nearest.
@@ -232,7 +232,8 @@ impl Codebook {
 /// Names of integers, floats, presets and ggml's types, there or to come.
 fn is_taken(name: &str) -> bool {
     let numbered = |prefix: &str| name.strip_prefix(prefix).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
-    let whole = |prefix: &str| name.strip_prefix(prefix).and_then(whole_number::<u32>).is_some();
+    let digits = |rest: &str| rest.chars().all(|c| c.is_ascii_digit());
+    let whole = |prefix: &str| name.strip_prefix(prefix).is_some_and(digits);
     ["mxfp", "mxint", "nvfp", "ggml", "q", "iq", "tq"].into_iter().any(numbered)
         || ["int", "uint"].into_iter().any(whole)
         || name.parse::<Minifloat>().is_ok()

@@ -276,6 +276,7 @@ impl fmt::Display for Minifloat {
         }
         let bias = match self.bias() {
             bias if bias == Self::usual_bias(self.exponent_bits(), self.specials) => String::new(),
+            bias if bias < 0 => format!("bm{}", -bias),
             bias => format!("b{bias}"),
         };
         let suffix = SUFFIXES.iter().find(|(specials, _)| *specials == self.specials).map_or("", |(_, suffix)| suffix);
@@ -296,7 +297,11 @@ impl FromStr for Minifloat {
             let (exponent_bits, rest) = rest.strip_prefix('e')?.split_once('m')?;
             let exponent_bits: u32 = super::whole_number(exponent_bits)?;
             let (mantissa_bits, bias) = match rest.split_once('b') {
-                Some((mantissa_bits, bias)) => (mantissa_bits, super::whole_number(bias)?),
+                Some((mantissa_bits, bias)) => {
+                    let magnitude = |digits| super::whole_number::<u16>(digits).map(i32::from);
+                    let negative = bias.strip_prefix('m').map(|digits| magnitude(digits).map(|bias| -bias));
+                    (mantissa_bits, negative.unwrap_or_else(|| magnitude(bias))?)
+                }
                 None => (rest, Self::usual_bias(exponent_bits.clamp(1, 8), specials)),
             };
             Self::new(exponent_bits, super::whole_number(mantissa_bits)?, bias, specials).ok()

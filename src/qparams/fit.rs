@@ -10,7 +10,7 @@ use crate::divergence::kl_threshold;
 use crate::error::{Error, Result};
 use crate::format::{Format, exponent, power_of_two};
 use crate::granularity::{Belonging, Layout};
-use crate::optimum::{self, Grid, optimal_scale, optimal_scale_and_zero_point};
+use crate::optimum::{self, Grid, Optimum, optimal_scale, optimal_scale_and_zero_point};
 use crate::scale::{ScaleFormat, ScaleRule, SecondLevel, Target};
 use crate::scheme::{Mapping, Scheme};
 use crate::tensor::{Real, TASK_LEN, Tensor, min_max, spanning, with_values};
@@ -141,11 +141,16 @@ pub(super) fn of_blocks<T: Real>(scheme: Scheme, blocks: &impl Blocks<T>) -> Res
         _ => None,
     };
     let (scales, offsets): (Vec<f64>, Vec<f64>) = match &stored {
-        Some(stored) => (stored.scales_in(T::DTYPE), vec![0.0; fits.len()]),
+        Some(stored) => (stored.scales_in(T::DTYPE), vec![f64::from(scheme.middle_code()); fits.len()]),
         None => pairs(scheme, &fits)?.into_iter().map(|pair| (pair.scale.to_f64(), pair.offset.to_f64())).unzip(),
     };
-    if let Some(block) = scales.iter().position(|&scale| scale <= 0.0) {
-        return Err(Error::ScaleUnderflow { block, scale: scales[block], format: "double quantization".to_owned() });
+    if let Some(block) = scales.iter().position(|&scale| !(scale > 0.0 && scale.is_finite())) {
+        let (scale, format) =
+            (scales[block], storage.second.map_or_else(|| storage.format.to_string(), |second| second.to_string()));
+        return Err(match scale > 0.0 {
+            true => Error::ScaleOverflow { block, scale, format },
+            false => Error::ScaleUnderflow { block, scale, format },
+        });
     }
     let is_minimum = scheme.mapping() == Mapping::Minimum;
     let zero_points = if is_minimum { vec![0; scales.len()] } else { offsets.iter().map(|&offset| offset as i64).collect() };
@@ -173,7 +178,7 @@ fn pairs<T: Real>(scheme: Scheme, fits: &[Fit<T>]) -> Result<Vec<Pair<T>>> {
 /// The magnitude of the grid's value furthest from 0, which amax becomes.
 fn furthest(scheme: Scheme) -> f64 {
     match scheme.format() {
-        Format::Int { .. } => f64::from(scheme.quant_max()),
+        Format::Int { .. } => f64::from(scheme.quant_max() - scheme.middle_code()),
         format => format.largest().abs().max(format.lowest().abs()),
     }
 }
@@ -231,7 +236,7 @@ fn fit<T: Real>(scheme: Scheme, block: usize, values: Vec<T>, levels: &[f64]) ->
     let (quant_min, quant_max) = (scheme.quant_min(), scheme.quant_max());
     if scheme.mapping() == Mapping::Asymmetric {
         let found = optimal_scale_and_zero_point(&values, quant_min.into(), quant_max.into(), power);
-        return Ok(match found {
+        return Ok(match proven(found, block, values.len())? {
             Some(found) => Fit::ScaleAndZeroPoint { scale: T::from_f64(found.scale), zero_point: found.zero_point },
             None => Fit::Range(min, max),
         });
@@ -244,12 +249,20 @@ fn fit<T: Real>(scheme: Scheme, block: usize, values: Vec<T>, levels: &[f64]) ->
     let scale = if scheme.scale_format().is_power_of_two() && magnitude > T::ZERO {
         optimum::best_of(&values, grid, powers_of_two(scheme, magnitude.to_f64()), power)
     } else {
-        optimal_scale(&values, grid, power).map(|found| found.scale)
+        proven(optimal_scale(&values, grid, power), block, values.len())?.map(|found| found.scale)
     };
     Ok(match scale {
         Some(scale) => Fit::Scale { scale: T::from_f64(scale), magnitude: T::from_f64(scale * furthest(scheme)) },
         None => Fit::Range(min, max),
     })
+}
+
+/// A search that ended early has found something, but not what was asked for.
+fn proven(found: Option<Optimum>, block: usize, elements: usize) -> Result<Option<Optimum>> {
+    match found {
+        Some(Optimum { gap, .. }) if gap > optimum::TOLERANCE => Err(Error::SearchTooLong { block, elements, gap }),
+        found => Ok(found),
+    }
 }
 
 /// From the power of two that clips nothing down to one at which nearly everything is clipped.

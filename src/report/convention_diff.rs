@@ -255,7 +255,7 @@ fn cause_of_parameters(a: &QParams, b: &QParams, block: usize, (min, max): (f64,
         let scheme = qparams.scheme();
         let (quant_min, quant_max) = (f64::from(scheme.quant_min()), f64::from(scheme.quant_max()));
         match scheme.mapping() {
-            Mapping::Symmetric => min.abs().max(max.abs()) / quant_max,
+            Mapping::Symmetric => min.abs().max(max.abs()) / (quant_max - f64::from(scheme.middle_code())),
             _ if widens(qparams) => (max.max(0.0) - min.min(0.0)) / (quant_max - quant_min),
             _ => (max - min) / (quant_max - quant_min),
         }
