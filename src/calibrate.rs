@@ -23,8 +23,9 @@ pub enum Calibration {
     /// values the percentile is interpolated linearly, `numpy.percentile`'s default, in f64.
     Percentile(f64),
     /// The scale of least squared error Σ (x - x̂)²: the exact optimum over all scales for this grid and block, rounding to nearest, and with
-    /// a zero point over all zero points too; found in f64, then stored as the scheme stores scales. Scales that are powers of two are
-    /// chosen among the powers of two. A block of zeros is as under [`Calibration::MinMax`].
+    /// a zero point over all zero points too; found in f64. Of scales that are stored in a float format or as powers of two it is the best of
+    /// those that are stored: among all of them at 8 bits and of powers of two, among the nearest three at 16 bits. With a zero point, and with a second
+    /// level of scales, it is rounded to what is stored. A block of zeros is as under [`Calibration::MinMax`].
     ///
     /// It takes some 20 µs for a block of 32 at 4 bits, 0.2 ms at 8 bits, 0.1 s for a million values in one block at 8 bits. A search that would
     /// take more than some ten seconds, as over a million values at 16 bits in one block, is an error.

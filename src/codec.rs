@@ -1,9 +1,9 @@
 //! `Codec`: the formulas between values and codes, and the only home of `round(x / scale) + zero_point`.
 //!
-//! A codec is chosen once for a tensor and a scheme, and works on runs of values in three steps, so that clipping can be seen: `encode`
-//! gives codes that may lie one outside; `count_clipped` counts those; `clip` moves them to the first or last. Codes are numbers of the data's
-//! type until `positions` makes integers of them: of an integer format the code itself, of a float format the value before scaling, of a list its
-//! position.
+//! A codec is chosen once for a tensor and a scheme, and works on runs of values in steps, so that clipping can be seen: `encode` gives codes that
+//! may lie one outside; `count_clipped` counts those; `clip` moves them to the first or last; `patterns` says which integers are stored for them;
+//! `decode` makes of them the values that they stand for. Until then a code is a number of the data's type: of an integer format the code itself,
+//! of a float format the value before scaling, of a list its position. `of_patterns` goes back from the stored integers to these numbers.
 
 mod float;
 mod list;
@@ -250,7 +250,7 @@ impl<T: Real> Codec<T> {
         let pairs = codes.iter_mut().zip(patterns);
         match &self.grid {
             Grid::Integers => pairs.for_each(|(code, &pattern)| *code = T::from_f64(pattern.into()) + self.first),
-            Grid::Float(float) => pairs.for_each(|(code, &pattern)| *code = T::from_f64(float.value(pattern))),
+            Grid::Float(float) => float.values(patterns, codes),
             Grid::List(list) => pairs.for_each(|(code, &pattern)| *code = list.position(pattern)),
         }
     }

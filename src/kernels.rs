@@ -6,7 +6,7 @@ use crate::codec::Codec;
 use crate::error::{Error, Result};
 use crate::granularity::Layout;
 use crate::metrics::{BLOCK, Metrics, MetricsAccumulator, Sums};
-use crate::qparams::QParams;
+use crate::qparams::{EachBuffers, QParams};
 use crate::quantize::{fake_quantize_with, for_params};
 
 use crate::tensor::{Real, TASK_LEN, Tensor, with_values};
@@ -94,7 +94,7 @@ fn measure_task_in_place<T: Real>(chunk: &[T], start: usize, qparams: &QParams, 
         Default::default()
     };
     let codec = Codec::new(qparams.scheme());
-    let (mut buffer, mut patterns) = ([T::ZERO; BLOCK], [0_u32; PIECE]);
+    let (mut buffer, mut patterns, mut buffers) = ([T::ZERO; BLOCK], [0_u32; PIECE], EachBuffers::default());
     let mut at = start;
     for x in chunk.chunks(BLOCK) {
         let approximation = &mut buffer[..x.len()];
@@ -102,7 +102,7 @@ fn measure_task_in_place<T: Real>(chunk: &[T], start: usize, qparams: &QParams, 
             let local = segment.elements.start - at..segment.elements.end - at;
             let (x, codes) = (&x[local.clone()], &mut approximation[local]);
             let patterns = &mut patterns[..x.len()];
-            for_params!(qparams, segment, |params| {
+            for_params!(qparams, segment, &mut buffers, |params| {
                 codec.encode(x, segment.elements.start, params, codes);
                 task.clipped += codec.count_clipped(codes);
                 codec.clip(codes);

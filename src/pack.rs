@@ -81,7 +81,8 @@ impl Quantized {
     pub fn to_bytes_in(&self, order: BitOrder) -> Result<Packed> {
         let (qparams, scheme) = (self.qparams(), self.qparams().scheme());
         let (quant_min, quant_max) = scheme.format().code_range();
-        let codes = self.codes().to_vec();
+        let mut codes = self.codes().to_vec();
+        self.move_to_the_middle(&mut codes)?;
         if let Some(index) = codes.iter().position(|code| !(quant_min..=quant_max).contains(code)) {
             return Err(Error::CodeOutOfRange { code: codes[index].into(), index, quant_min, quant_max });
         }
@@ -119,6 +120,22 @@ impl Quantized {
             _ => Vec::new(),
         };
         Ok(Packed { codes, scales, offsets, second_level })
+    }
+
+    /// A zero point that the mapping fixes is not stored, so it must be the same in all blocks. Under ONNX's unsigned symmetric codes it is 0 in a
+    /// block of zeros, where the others have the middle: there codes and zero point rise together, and mean the same values as before.
+    fn move_to_the_middle(&self, codes: &mut [i32]) -> Result<()> {
+        let qparams = self.qparams();
+        let (scheme, middle) = (qparams.scheme(), qparams.scheme().middle_code());
+        if scheme.mapping() != Mapping::Symmetric || qparams.zero_points().iter().all(|&point| point == middle.into()) {
+            return Ok(());
+        }
+        let layout = qparams.layout(self.shape())?;
+        for segment in layout.segments(0..codes.len()).flat_map(|segment| segment.each()) {
+            let rise = middle - qparams.zero_points()[segment.block] as i32;
+            codes[segment.elements].iter_mut().for_each(|code| *code += rise);
+        }
+        Ok(())
     }
 
     /// What bytes stand for; the other way of [`Quantized::to_bytes`]. `dtype` is the type of the data that it was and will be.
@@ -230,9 +247,8 @@ impl Storage {
         match scheme.scale_format() {
             ScaleFormat::Data => Self::of_data(dtype),
             ScaleFormat::F32 => Self::F32,
-            format if format.is_power_of_two() => Self::PowerOfTwo { format, fraction_bits: scheme.fraction_bits() },
-            ScaleFormat::Float(float) => Self::Float(float),
-            format => Self::PowerOfTwo { format, fraction_bits: 0 },
+            ScaleFormat::Float(float) if float != Minifloat::E8M0 => Self::Float(float),
+            format => Self::PowerOfTwo { format, fraction_bits: scheme.fraction_bits() },
         }
     }
 

@@ -7,7 +7,7 @@ mod second_level;
 
 use serde::{Deserialize, Serialize};
 
-use crate::codec::{Codec, Each, Shared};
+use crate::codec::{Codec, Each, Shared, middle_between};
 use crate::convention::Convention;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
@@ -30,10 +30,8 @@ pub struct QParams {
     scales: Vec<f64>,
     zero_points: Vec<i64>,
     /// Of a mapping with a float minimum, what is stored of each block.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     minimums: Vec<f64>,
     /// What is stored instead of the scales where there is a second level.
-    #[serde(skip_serializing_if = "Option::is_none")]
     stored: Option<StoredScales>,
 }
 
@@ -45,6 +43,7 @@ struct UncheckedQParams {
     zero_points: Vec<i64>,
     #[serde(default)]
     minimums: Vec<f64>,
+    #[serde(default)]
     stored: Option<StoredScales>,
 }
 
@@ -98,7 +97,7 @@ impl QParams {
         stored: Option<StoredScales>,
     ) -> Result<Self> {
         let params = Self::check(scheme, dtype, scales, zero_points, minimums)?;
-        let fits = |stored: &StoredScales| stored.is_of(scheme.second_level()) && stored.scales_in(dtype) == params.scales;
+        let fits = |stored: &StoredScales| stored.fits(scheme.second_level()) && stored.scales_in(dtype) == params.scales;
         match stored {
             Some(stored) if !fits(&stored) => Err(Error::StoredScales { scheme: scheme.to_string() }),
             stored => Ok(Self { stored, ..params }),
@@ -120,6 +119,9 @@ impl QParams {
         let (scales, minimums): (Vec<f64>, Vec<f64>) = (in_dtype(scales), in_dtype(minimums));
         if let Some(block) = minimums.iter().position(|minimum| !minimum.is_finite()) {
             return Err(Error::Minimum { minimum: minimums[block], block });
+        }
+        if scheme.mapping() == Mapping::Cast && scales.iter().any(|&scale| scale != 1.0) {
+            return Err(Error::Unsupported { scheme: scheme.to_string(), reason: "a cast has no scale: give 1" });
         }
         let largest_reciprocal = match dtype {
             Dtype::F32 => f64::from(f32::MAX),
@@ -187,9 +189,25 @@ impl QParams {
         &self.minimums
     }
 
-    /// The same numbers under another scheme with as many blocks, unchecked: for what-if comparisons.
+    /// The same parameters under another scheme with as many blocks, unchecked: for what-if comparisons. A minimum and what torchao keeps instead,
+    /// the value of the middle code, become each other.
     pub(crate) fn under(&self, scheme: Scheme) -> Self {
-        Self { scheme, ..self.clone() }
+        fn moved<T: Real>(qparams: &QParams, toward_minimum: T) -> Vec<f64> {
+            let moved = |(&offset, &scale)| T::from_f64(offset) - toward_minimum * T::from_f64(scale);
+            qparams.minimums.iter().zip(&qparams.scales).map(|pair| moved(pair).to_f64()).collect()
+        }
+        let has_middle = |scheme: Scheme| scheme.convention() == Convention::TorchAo;
+        let sign = match (has_middle(self.scheme), has_middle(scheme)) {
+            (true, false) => 1.0,
+            (false, true) => -1.0,
+            _ => return Self { scheme, ..self.clone() },
+        };
+        let steps: f64 = middle_between(scheme);
+        let minimums = match self.dtype {
+            Dtype::F32 => moved(self, (sign * steps) as f32),
+            Dtype::F64 => moved(self, sign * steps),
+        };
+        Self { scheme, minimums, ..self.clone() }
     }
 
     /// The f32 scale above those of the blocks, where the scheme has one (NVFP4's S).

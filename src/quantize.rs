@@ -14,21 +14,21 @@ use crate::codes::{Codes, Width, widen, with_codes};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::granularity::Layout;
-use crate::qparams::QParams;
+use crate::qparams::{EachBuffers, QParams};
 use crate::scheme::Scheme;
 use crate::tensor::{Real, TASK_LEN, Tensor, with_values};
 
 /// Runs one body with the parameters of a segment: of one block, or a block's for each element.
+/// The buffers, an [`crate::qparams::EachBuffers`], are for the latter.
 macro_rules! for_params {
-    ($qparams:expr, $segment:expr, |$params:ident| $body:expr) => {
+    ($qparams:expr, $segment:expr, $buffers:expr, |$params:ident| $body:expr) => {
         match $segment.belonging {
             $crate::granularity::Belonging::Shared => {
                 let $params = $qparams.shared($segment.block);
                 $body
             }
             $crate::granularity::Belonging::Each => {
-                let mut buffers = $crate::qparams::EachBuffers::default();
-                let $params = $qparams.each($segment.block, &mut buffers, $segment.elements.len());
+                let $params = $qparams.each($segment.block, $buffers, $segment.elements.len());
                 $body
             }
         }
@@ -88,9 +88,10 @@ pub fn fake_quantize_with(tensor: &Tensor, qparams: &QParams) -> Result<Tensor> 
         let mut output = vec![Default::default(); values.len()];
         let codec = Codec::new(qparams.scheme());
         for_each_task(&mut output, |start, output| {
-            for segment in layout.segments(start..start + output.len()) {
+            let mut buffers = EachBuffers::default();
+            for segment in layout.segments(start..start + output.len()).flat_map(|segment| segment.pieces(BUFFER)) {
                 let output = &mut output[segment.elements.start - start..segment.elements.end - start];
-                for_params!(qparams, segment, |params| {
+                for_params!(qparams, segment, &mut buffers, |params| {
                     codec.encode(&values[segment.elements.clone()], segment.elements.start, params, output);
                     codec.clip(output);
                     codec.decode(output, params);
@@ -146,11 +147,11 @@ fn encode_to<T: Real, C: Copy + Default + Send>(
     let mut output = vec![C::default(); values.len()];
     let codec = Codec::new(qparams.scheme());
     for_each_task(&mut output, |start, output| {
-        let (mut codes, mut patterns) = ([T::ZERO; BUFFER], [0; BUFFER]);
+        let (mut codes, mut patterns, mut buffers) = ([T::ZERO; BUFFER], [0; BUFFER], EachBuffers::default());
         for segment in layout.segments(start..start + output.len()).flat_map(|segment| segment.pieces(BUFFER)) {
             let output = &mut output[segment.elements.start - start..segment.elements.end - start];
             let (codes, patterns) = (&mut codes[..output.len()], &mut patterns[..output.len()]);
-            for_params!(qparams, segment, |params| {
+            for_params!(qparams, segment, &mut buffers, |params| {
                 codec.encode(&values[segment.elements.clone()], segment.elements.start, params, codes);
             });
             codec.clip(codes);
@@ -250,7 +251,7 @@ impl Quantized {
         let codec = Codec::new(self.qparams.scheme());
         let quant_min = self.qparams.scheme().quant_min();
         with_codes!(&self.codes, |codes| for_each_task(&mut output, |start, output| {
-            let mut patterns = [0; BUFFER];
+            let (mut patterns, mut buffers) = ([0; BUFFER], EachBuffers::default());
             for segment in layout.segments(start..start + output.len()).flat_map(|segment| segment.pieces(BUFFER)) {
                 let output = &mut output[segment.elements.start - start..segment.elements.end - start];
                 let patterns = &mut patterns[..output.len()];
@@ -258,7 +259,7 @@ impl Quantized {
                     *pattern = widen(code).wrapping_sub(quant_min) as u32;
                 }
                 codec.of_patterns(patterns, output);
-                for_params!(self.qparams, segment, |params| codec.decode(output, params));
+                for_params!(self.qparams, segment, &mut buffers, |params| codec.decode(output, params));
             }
         }));
         Tensor::new(self.name.as_str(), &self.shape, output).map_err(overflow_of)

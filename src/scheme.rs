@@ -376,12 +376,12 @@ impl Scheme {
     }
 
     /// Which codes a symmetric mapping to integers uses: as said, else as the convention and the width have it (see [`Convention`];
-    /// the integers of MX are full). The original's own lower bound, -2^bits - 1, is neither, and is what [`Scheme::quant_min`] says unless a
+    /// signed codes with E8M0 scales, as MX has them, are full). The original's own lower bound, -2^bits - 1, is neither, and is what [`Scheme::quant_min`] says unless a
     /// range was said; other mappings have none.
     pub fn symmetric_range(&self) -> SymmetricRange {
         let is_narrow = self.bits() < 8;
         self.symmetric_range.unwrap_or(match (self.convention, self.format.signedness()) {
-            _ if self.scale.format.is_power_of_two() => SymmetricRange::Full,
+            (_, Signedness::Signed) if self.scale.format == ScaleFormat::E8M0 => SymmetricRange::Full,
             (Convention::PyTorch | Convention::TorchAo, _) | (Convention::Onnx, Signedness::Unsigned) => SymmetricRange::Full,
             (Convention::Onnx | Convention::AiEdge, Signedness::Signed) if is_narrow => SymmetricRange::Full,
             _ => SymmetricRange::Restricted,
@@ -421,10 +421,10 @@ impl Scheme {
         }
     }
 
-    /// Of an integer the scale that E8M0 stores is that of its fraction, of so many bits: MXINT8's code 64 is 1.
+    /// Of a signed integer with E8M0 scales, which is what MX has, the stored scale is that of its fraction, of so many bits: MXINT8's code 64 is 1.
     pub(crate) fn fraction_bits(&self) -> i32 {
-        match (self.scale.format, self.format) {
-            (ScaleFormat::E8M0, Format::Int { bits, .. }) => bits as i32 - 2,
+        match (self.scale.format, self.mapping, self.format) {
+            (ScaleFormat::E8M0, Mapping::Symmetric, Format::Int { bits, signedness: Signedness::Signed }) => bits as i32 - 2,
             _ => 0,
         }
     }

@@ -1,5 +1,7 @@
 //! Rounding to float formats: the mantissa's last place is found from the number's exponent, and a multiple of it is a whole number.
 
+use std::sync::OnceLock;
+
 use super::round::round_each;
 use crate::format::{Minifloat, Rounding, Specials, power_of_two};
 use crate::tensor::{Real, limit};
@@ -15,8 +17,8 @@ pub(super) struct FloatGrid<T> {
     negligible: T,
     /// Far enough outside to be seen, near enough not to overflow.
     limit: T,
-    /// The value of each code where they are few, else none.
-    values: Vec<f64>,
+    /// The value of each code where they are few, else none. Made when it is asked for: rounding one number needs no table.
+    values: OnceLock<Vec<f64>>,
 }
 
 impl<T: Real> FloatGrid<T> {
@@ -27,8 +29,6 @@ impl<T: Real> FloatGrid<T> {
         }
         let outside = 2.0 * format.largest();
         let limit = if T::from_f64(outside).is_finite() { T::from_f64(outside) } else { T::MAX };
-        let values =
-            if format.bits() <= 8 { (0..1 << format.bits()).map(|code| format.decode(code)).collect() } else { Vec::new() };
         let smallest_step = format.smallest_normal() * power_of_two(-(format.mantissa_bits() as i32));
         let negligible = if smallest_step > 1.0 { T::from_f64(smallest_step) * T::MIN_NORMAL } else { T::ZERO };
         Some(Self {
@@ -37,7 +37,7 @@ impl<T: Real> FloatGrid<T> {
             smallest_normal: T::from_f64(format.smallest_normal()),
             last_place: T::from_f64(power_of_two(-(format.mantissa_bits() as i32))),
             limit,
-            values,
+            values: OnceLock::new(),
         })
     }
 
@@ -104,12 +104,14 @@ impl<T: Real> FloatGrid<T> {
         sign | (bits - ((1023 - bias) as u64).wrapping_shl(mantissa_bits)) as u32
     }
 
-    /// What a code stands for.
+    /// What codes stand for.
     #[inline(always)]
-    pub(super) fn value(&self, pattern: u32) -> f64 {
-        match self.values.get(pattern as usize) {
-            Some(value) => *value,
-            None => self.format.decode(pattern),
+    pub(super) fn values(&self, patterns: &[u32], values: &mut [T]) {
+        let decode = |code| self.format.decode(code);
+        let few = || if self.format.bits() <= 8 { (0..1 << self.format.bits()).map(decode).collect() } else { Vec::new() };
+        let table = self.values.get_or_init(few);
+        for (value, &pattern) in values.iter_mut().zip(patterns) {
+            *value = T::from_f64(table.get(pattern as usize).copied().unwrap_or_else(|| decode(pattern)));
         }
     }
 }

@@ -35,7 +35,10 @@ impl<T: Real> ListGrid<T> {
         Self::new(levels, middles, codes.into_iter().map(|code| code as u32).collect(), rounding)
     }
 
+    /// `middles` are those of the exact levels; what is compared with a level itself is compared with the number of the type that stands for it.
     fn new(exact_levels: Vec<f64>, middles: Vec<f64>, codes: Vec<u32>, rounding: Rounding) -> Self {
+        let levels: Vec<T> = exact_levels.into_iter().map(T::from_f64).collect();
+        let exact_levels: Vec<f64> = levels.iter().map(|level| level.to_f64()).collect();
         let largest_code = codes.iter().copied().max().unwrap_or(0);
         let mut positions = vec![T::from_f64(f64::NAN); largest_code as usize + 1];
         for (position, &code) in codes.iter().enumerate() {
@@ -67,7 +70,6 @@ impl<T: Real> ListGrid<T> {
         let gap = |a: usize, b: usize| (exact_levels[b] - exact_levels[a]).abs() / 2.0;
         let last = exact_levels.len() - 1;
         let inside = (exact_levels[0] - gap(0, 1.min(last)), exact_levels[last] + gap(last.saturating_sub(1), last));
-        let levels = exact_levels.iter().map(|&level| T::from_f64(level)).collect();
         Self { levels, exact_levels, thresholds, inside: (T::from_f64(inside.0), T::from_f64(inside.1)), codes, positions }
     }
 

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::formulas::{Pair, Problem, Store};
+use super::formulas::{Pair, Problem, Store, bounded};
 use super::{QParams, StoredScales};
 use crate::calibrate::Calibration;
 use crate::codec::encode_scalar;
@@ -12,7 +12,7 @@ use crate::format::{Format, exponent, power_of_two};
 use crate::granularity::{Belonging, Layout};
 use crate::optimum::{self, Grid, Optimum, optimal_scale, optimal_scale_and_zero_point};
 use crate::scale::{ScaleFormat, ScaleRule, SecondLevel, Target};
-use crate::scheme::{Mapping, Scheme};
+use crate::scheme::{Mapping, Scheme, SymmetricRange};
 use crate::tensor::{Real, TASK_LEN, Tensor, min_max, spanning, with_values};
 
 impl Scheme {
@@ -135,8 +135,10 @@ pub(super) fn of_blocks<T: Real>(scheme: Scheme, blocks: &impl Blocks<T>) -> Res
             Some(StoredScales::tensor(format, scheme.convention(), furthest(scheme), &magnitudes))
         }
         (Some(SecondLevel::DoubleQuantized), _) => {
-            let exact = pairs(scheme, &fits)?;
-            Some(StoredScales::double(&exact.iter().map(|pair| pair.scale.to_f64()).collect::<Vec<_>>()))
+            // A block of zeros asks for no scale, and its 1 must not move the mean of the others.
+            let of_block = |(pair, fit): (Pair<T>, &Fit<T>)| if fit.magnitude() == T::ZERO { 0.0 } else { pair.scale.to_f64() };
+            let scales: Vec<f64> = pairs(scheme, &fits)?.into_iter().zip(&fits).map(of_block).collect();
+            Some(StoredScales::double(&scales))
         }
         _ => None,
     };
@@ -165,14 +167,19 @@ fn pairs<T: Real>(scheme: Scheme, fits: &[Fit<T>]) -> Result<Vec<Pair<T>>> {
             Fit::Range(min, max) => Problem { scheme, block, min, max }.solve(&stored),
             Fit::Scale { scale, .. } => {
                 let middle = T::from_f64(scheme.middle_code().into());
-                Ok(Pair { scale: stored.store(scale)?, offset: middle })
+                Ok(Pair { scale: stored.store(searched(scheme, scale))?, offset: middle })
             }
             Fit::ScaleAndZeroPoint { scale, zero_point } => {
-                Ok(Pair { scale: stored.store(scale)?, offset: T::from_f64(zero_point as f64) })
+                Ok(Pair { scale: stored.store(searched(scheme, scale))?, offset: T::from_f64(zero_point as f64) })
             }
         }
     };
     fits.iter().enumerate().map(pair).collect()
+}
+
+/// A scale that a search has found, not below the smallest of the convention.
+fn searched<T: Real>(scheme: Scheme, scale: T) -> T {
+    if scheme.scale_format().is_power_of_two() { scale } else { bounded(scheme.convention(), scale) }
 }
 
 /// The magnitude of the grid's value furthest from 0, which amax becomes.
@@ -246,10 +253,14 @@ fn fit<T: Real>(scheme: Scheme, block: usize, values: Vec<T>, levels: &[f64]) ->
         Format::Int { .. } => Grid::Uniform { min: quant_min - middle, max: quant_max - middle },
         _ => Grid::Listed(levels),
     };
-    let scale = if scheme.scale_format().is_power_of_two() && magnitude > T::ZERO {
-        optimum::best_of(&values, grid, powers_of_two(scheme, magnitude.to_f64()), power)
+    let scale = if scheme.scale_format().is_power_of_two() {
+        optimum::best_of(&values, grid, powers_of_two(scheme, magnitude.to_f64()).into_iter(), power)
     } else {
-        proven(optimal_scale(&values, grid, power), block, values.len())?.map(|found| found.scale)
+        let exact = proven(optimal_scale(&values, grid, power), block, values.len())?.map(|found| found.scale);
+        exact.map(|exact| {
+            let stored = stored_scales(scheme, exact);
+            optimum::best_of(&values, grid, stored.into_iter(), power).unwrap_or(exact)
+        })
     };
     Ok(match scale {
         Some(scale) => Fit::Scale { scale: T::from_f64(scale), magnitude: T::from_f64(scale * furthest(scheme)) },
@@ -265,11 +276,28 @@ fn proven(found: Option<Optimum>, block: usize, elements: usize) -> Result<Optio
     }
 }
 
-/// From the power of two that clips nothing down to one at which nearly everything is clipped.
-fn powers_of_two(scheme: Scheme, magnitude: f64) -> impl Iterator<Item = f64> {
+/// From the power of two that clips nothing down to one at which nearly everything is clipped. None where the first is beyond what is stored, which
+/// then is an error as without a search.
+fn powers_of_two(scheme: Scheme, magnitude: f64) -> Vec<f64> {
+    if magnitude == 0.0 {
+        return Vec::new();
+    }
     let (smallest, largest) = scheme.scale_format().exponents();
+    let (smallest, largest) = (smallest - scheme.fraction_bits(), largest - scheme.fraction_bits());
     let top = exponent(magnitude) - exponent(furthest(scheme)) + 1;
-    (0..=24).map(move |below| power_of_two((top - below).clamp(smallest, largest)))
+    if top - 1 > largest {
+        return Vec::new();
+    }
+    (0..=24).map(|below| power_of_two((top - below).clamp(smallest, largest))).collect()
+}
+
+/// The scales that a float format has for a block, of which the best is not always the one nearest to the best of all: every one of 8 bits, and of
+/// more bits those around it. None where it has none as small or as large, and where scales are relative to another.
+fn stored_scales(scheme: Scheme, exact: f64) -> Vec<f64> {
+    let (ScaleFormat::Float(format), None) = (scheme.scale_format(), scheme.second_level()) else { return Vec::new() };
+    let Some((code, _)) = encode_scalar(format, exact).filter(|(_, nearest)| *nearest > 0.0) else { return Vec::new() };
+    let codes = if format.bits() <= 8 { 0..=format.largest_code() } else { code - 1..=(code + 1).min(format.largest_code()) };
+    codes.map(|code| format.decode(code)).filter(|scale| *scale > 0.0).collect()
 }
 
 /// How many magnitudes the grid has, 0 among them: 128 for int8.
@@ -332,7 +360,9 @@ impl<T: Real> Stored<T> {
         let rule = self.scheme.scale_rule();
         let is_searched = matches!(self.scheme.calibration(), Calibration::Mse | Calibration::Lp(_));
         let is_symmetric = self.scheme.mapping() == Mapping::Symmetric;
-        let (amax, quotient, target) = if is_symmetric && !is_searched {
+        // Without clipping, amax may belong to either end of the codes: there the formula's own scale counts.
+        let of_amax = is_symmetric && self.scheme.symmetric_range() != SymmetricRange::NoClipping;
+        let (amax, quotient, target) = if of_amax && !is_searched {
             let largest = furthest(self.scheme);
             let mantissa_bits = match self.scheme.format() {
                 Format::Int { bits, .. } => bits.saturating_sub(2),
@@ -345,7 +375,7 @@ impl<T: Real> Stored<T> {
             (scale.to_f64(), scale.to_f64(), Target { largest: 1.0, mantissa_bits: 0 })
         };
         let rule = match rule {
-            ScaleRule::Even if !is_symmetric => ScaleRule::Nearest,
+            ScaleRule::Even if !of_amax => ScaleRule::Nearest,
             _ if is_searched && is_symmetric => ScaleRule::Nearest,
             rule => rule,
         };

@@ -87,33 +87,18 @@ impl<T: Real> Problem<T> {
         }
     }
 
-    /// A scale that would be 0 or subnormal is 1: the block becomes all zero.
-    fn or_one(scale: T) -> Option<T> {
-        if scale < T::MIN_NORMAL { None } else { Some(scale) }
-    }
-
-    fn at_least(scale: T, smallest: f64) -> T {
-        let smallest = T::from_f64(smallest);
-        if scale < smallest { smallest } else { scale }
-    }
-
-    /// What a scale may be at least, where a convention says so.
     fn bounded(&self, scale: T) -> T {
-        match self.scheme.convention() {
-            Convention::PyTorch => Self::at_least(scale, EPSILON),
-            Convention::TorchAo => Self::at_least(scale, T::MIN_NORMAL.to_f64()),
-            _ => Self::or_one(scale).unwrap_or(T::ONE),
-        }
+        bounded(self.scheme.convention(), scale)
     }
 
     /// amax / largest, for grids that are no integers. PyTorch's smallest scale holds here, too.
     fn of_levels(&self, storage: &impl Store<T>) -> Result<Pair<T>> {
         let format = self.scheme.format();
         let furthest = format.largest().abs().max(format.lowest().abs());
-        let scale = self.magnitude() / T::from_f64(furthest);
+        let scale = self.finite(self.magnitude() / T::from_f64(furthest))?;
         let scale = match format {
             // With no 0 among the values no scale makes a block all zero: the smallest comes nearest.
-            Format::Codebook(codebook) if !codebook.levels().contains(&0.0) => Self::at_least(scale, T::MIN_NORMAL.to_f64()),
+            Format::Codebook(codebook) if !codebook.levels().contains(&0.0) => at_least(scale, T::MIN_NORMAL.to_f64()),
             _ => self.bounded(scale),
         };
         Ok(Pair { scale: storage.store(scale)?, offset: T::ZERO })
@@ -123,14 +108,14 @@ impl<T: Real> Problem<T> {
     fn no_clipping(&self, storage: &impl Store<T>) -> Result<Pair<T>> {
         let widened = self.widened();
         let (below, above) = (widened.min / self.quant_min(), widened.max / self.quant_max());
-        let scale = if below > above { below } else { above };
+        let scale = self.finite(if below > above { below } else { above })?;
         Ok(Pair { scale: storage.store(self.bounded(scale))?, offset: T::ZERO })
     }
 
     /// `DynamicQuantizeLinear` at every width: <https://onnx.ai/onnx/operators/onnx__DynamicQuantizeLinear.html>
     fn onnx_asymmetric(&self, storage: &impl Store<T>) -> Result<Pair<T>> {
         let (quant_min, quant_max) = (self.quant_min(), self.quant_max());
-        match Self::or_one(self.finite((self.max - self.min) / self.steps())?) {
+        match or_one(self.finite((self.max - self.min) / self.steps())?) {
             None => Ok(Pair { scale: storage.store(T::ONE)?, offset: limit(T::ZERO, quant_min, quant_max) }),
             Some(scale) => {
                 let scale = storage.store(scale)?;
@@ -142,7 +127,7 @@ impl<T: Real> Problem<T> {
 
     /// ONNX Runtime's tool, `compute_scale_zp(…, symmetric=True)`: the range ±amax over all steps.
     fn onnx_symmetric(&self, storage: &impl Store<T>) -> Result<Pair<T>> {
-        match Self::or_one(self.magnitude() / (self.steps() / T::from_f64(2.0))) {
+        match or_one(self.finite(self.magnitude() / (self.steps() / T::from_f64(2.0)))?) {
             None => Ok(Pair { scale: storage.store(T::ONE)?, offset: limit(T::ZERO, self.quant_min(), self.quant_max()) }),
             Some(scale) => Ok(Pair { scale: storage.store(scale)?, offset: self.middle_code() }),
         }
@@ -158,7 +143,7 @@ impl<T: Real> Problem<T> {
 
     /// The same, `qscheme` symmetric: 127.5 steps to each side at 8 bits.
     fn pytorch_symmetric(&self, storage: &impl Store<T>) -> Result<Pair<T>> {
-        let scale = self.bounded(self.magnitude() / (self.steps() / T::from_f64(2.0)));
+        let scale = self.bounded(self.finite(self.magnitude() / (self.steps() / T::from_f64(2.0)))?);
         Ok(Pair { scale: storage.store(scale)?, offset: self.middle_code() })
     }
 
@@ -167,7 +152,7 @@ impl<T: Real> Problem<T> {
         let (low, high) = (self.min.to_f64(), self.max.to_f64());
         let (code_min, code_max) = (self.quant_min().to_f64(), self.quant_max().to_f64());
         let exact = (high - low) / (code_max - code_min);
-        let Some(scale) = Self::or_one(self.finite(T::from_f64(exact))?) else {
+        let Some(scale) = or_one(self.finite(T::from_f64(exact))?) else {
             return Ok(Pair { scale: storage.store(T::ONE)?, offset: T::ZERO });
         };
         let stored = storage.store(scale)?;
@@ -186,13 +171,13 @@ impl<T: Real> Problem<T> {
     fn tflite_symmetric(&self, storage: &impl Store<T>) -> Result<Pair<T>> {
         let middle = self.middle_code();
         let scale = self.magnitude().to_f64() / (self.quant_max() - middle).to_f64();
-        let scale = Self::or_one(self.finite(T::from_f64(scale))?).unwrap_or(T::ONE);
+        let scale = or_one(self.finite(T::from_f64(scale))?).unwrap_or(T::ONE);
         Ok(Pair { scale: storage.store(scale)?, offset: middle })
     }
 
     /// ai-edge-quantizer's `tensor_zp_scale_from_min_max`, asymmetric.
     fn ai_edge_asymmetric(&self, storage: &impl Store<T>) -> Result<Pair<T>> {
-        let range = Self::at_least(self.finite(self.max - self.min)?, SMALLEST_AI_EDGE_BOUND);
+        let range = at_least(self.finite(self.max - self.min)?, SMALLEST_AI_EDGE_BOUND);
         let scale = storage.store(range / self.steps())?;
         let code = limit(self.quant_min() - self.min / scale, self.quant_min(), self.quant_max());
         Ok(Pair { scale, offset: round(code, Rounding::HalfToEven) })
@@ -201,7 +186,7 @@ impl<T: Real> Problem<T> {
     /// The same, symmetric: absmax at the largest code.
     fn ai_edge_symmetric(&self, storage: &impl Store<T>) -> Result<Pair<T>> {
         let middle = self.middle_code();
-        let scale = Self::at_least(self.magnitude(), SMALLEST_AI_EDGE_BOUND) / (self.quant_max() - middle);
+        let scale = at_least(self.magnitude(), SMALLEST_AI_EDGE_BOUND) / (self.quant_max() - middle);
         Ok(Pair { scale: storage.store(scale)?, offset: middle })
     }
 
@@ -251,3 +236,23 @@ impl<T: Real> Problem<T> {
 
 /// ai-edge-quantizer's smallest range or magnitude.
 const SMALLEST_AI_EDGE_BOUND: f64 = 1e-9;
+
+/// None for a scale that would be 0 or subnormal: it becomes 1. Then integers, and all formats whose smallest number is not as small as the
+/// data, are all zero.
+fn or_one<T: Real>(scale: T) -> Option<T> {
+    if scale < T::MIN_NORMAL { None } else { Some(scale) }
+}
+
+fn at_least<T: Real>(scale: T, smallest: f64) -> T {
+    let smallest = T::from_f64(smallest);
+    if scale < smallest { smallest } else { scale }
+}
+
+/// A scale, or the smallest that the convention has.
+pub(super) fn bounded<T: Real>(convention: Convention, scale: T) -> T {
+    match convention {
+        Convention::PyTorch => at_least(scale, EPSILON),
+        Convention::TorchAo => at_least(scale, T::MIN_NORMAL.to_f64()),
+        _ => or_one(scale).unwrap_or(T::ONE),
+    }
+}

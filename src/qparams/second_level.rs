@@ -7,8 +7,6 @@ use crate::convention::Convention;
 use crate::dtype::Dtype;
 use crate::format::{Codebook, Minifloat};
 use crate::scale::SecondLevel;
-#[expect(unused_imports, reason = "for the docs")]
-use crate::scheme::Scheme;
 use crate::tensor::Real;
 
 /// What is stored instead of the blocks' scales.
@@ -22,11 +20,16 @@ pub(crate) enum StoredScales {
 }
 
 impl StoredScales {
-    /// Whether it is what a scheme with this second level stores.
-    pub(crate) fn is_of(&self, second: Option<SecondLevel>) -> bool {
+    /// Whether it is what a scheme with this second level stores: as many numbers as there are blocks, and f32 ones where f32 is stored.
+    pub(crate) fn fits(&self, second: Option<SecondLevel>) -> bool {
+        let is_f32 = |number: &f64| f64::from(*number as f32) == *number;
         match self {
-            Self::Tensor { .. } => second == Some(SecondLevel::TensorScale),
-            Self::Double { .. } => second == Some(SecondLevel::DoubleQuantized),
+            Self::Tensor { tensor_scale, .. } => second == Some(SecondLevel::TensorScale) && is_f32(tensor_scale),
+            Self::Double { mean, group_scales, codes } => {
+                second == Some(SecondLevel::DoubleQuantized)
+                    && group_scales.len() == codes.len().div_ceil(SecondLevel::GROUP)
+                    && group_scales.iter().chain([mean]).all(is_f32)
+            }
         }
     }
 
@@ -45,11 +48,9 @@ impl StoredScales {
                 block_scales.iter().map(product).collect()
             }
             Self::Double { mean, group_scales, codes } => {
-                let levels = Codebook::DYNAMIC.levels();
                 let scale = |(block, &code): (usize, &u8)| {
                     let group = group_scales.get(block / SecondLevel::GROUP).copied().unwrap_or(0.0) as f32;
-                    let level = levels.get(usize::from(code)).copied().unwrap_or(0.0) as f32;
-                    f64::from(level * group + *mean as f32)
+                    f64::from(double_quantized(code, group, *mean as f32))
                 };
                 codes.iter().enumerate().map(scale).collect()
             }
@@ -57,14 +58,14 @@ impl StoredScales {
     }
 
     /// NVFP4: the scales of blocks relative to one for the tensor, from the largest magnitude of each; `largest` is the element format's.
-    /// See [`Scheme::nvfp4`] for the formulas.
+    /// See [`crate::Scheme::nvfp4`] for the formulas.
     pub(crate) fn tensor<T: Real>(format: Minifloat, convention: Convention, largest: f64, magnitudes: &[T]) -> Self {
         let amax = magnitudes.iter().fold(T::ZERO, |amax, &magnitude| if magnitude > amax { magnitude } else { amax });
         let (largest, largest_scale) = (T::from_f64(largest), T::from_f64(format.largest()));
-        // A tensor of zeros, or one so small that its scale vanishes in f32, has nothing to scale.
         let tensor_scale = match (amax / (largest * largest_scale)).to_f64() as f32 {
-            0.0 => 1.0,
-            tensor_scale => f64::from(tensor_scale),
+            // A tensor of zeros has nothing to scale. One whose scale vanishes in f32 gets the smallest there is.
+            0.0 if amax == T::ZERO => 1.0,
+            tensor_scale => f64::from(tensor_scale.max(f32::from_bits(1))),
         };
         let second = T::from_f64(tensor_scale);
         let of_block = |&magnitude: &T| {
@@ -94,8 +95,14 @@ impl StoredScales {
         }
     }
 
-    /// bitsandbytes' `quantize_4bit(…, compress_statistics=True)`: the mean is taken off, and groups of 256 go to the dynamic map.
+    /// bitsandbytes' `quantize_4bit(…, compress_statistics=True)`: the mean is taken off, and groups of 256 go to the dynamic map. A block of zeros
+    /// has scale 0.
+    ///
+    /// A scale that would come out as 0 or below, which bitsandbytes allows, gets the next code that does not. If all scales are 0 they become 1.
     pub(crate) fn double(scales: &[f64]) -> Self {
+        if scales.iter().all(|&scale| scale == 0.0) {
+            return Self::double(&vec![1.0; scales.len()]);
+        }
         let mean = (scales.iter().map(|scale| scale / scales.len() as f64).sum::<f64>()) as f32;
         let mut group_scales = Vec::new();
         let mut codes = Vec::with_capacity(scales.len());
@@ -104,10 +111,20 @@ impl StoredScales {
             let magnitude = residues.iter().fold(0.0_f32, |largest, residue| largest.max(residue.abs()));
             group_scales.push(f64::from(magnitude));
             let relative = |residue: f32| if magnitude == 0.0 { 0.0 } else { residue / magnitude };
-            codes.extend(residues.into_iter().map(|residue| nearest_dynamic(relative(residue))));
+            let is_positive = |code: u8| double_quantized(code, magnitude, mean) > 0.0;
+            codes.extend(residues.into_iter().map(|residue| {
+                let nearest = nearest_dynamic(relative(residue));
+                (nearest..=u8::MAX).find(|&code| is_positive(code)).unwrap_or(nearest)
+            }));
         }
         Self::Double { mean: f64::from(mean), group_scales, codes }
     }
+}
+
+/// The scale that a code of the dynamic map stands for.
+fn double_quantized(code: u8, group_scale: f32, mean: f32) -> f32 {
+    let level = Codebook::DYNAMIC.levels().get(usize::from(code)).copied().unwrap_or(0.0) as f32;
+    level * group_scale + mean
 }
 
 /// The code of the nearest value of the dynamic map; a tie goes to the smaller.

@@ -23,7 +23,7 @@ enum Cause {
     Denominator,
     /// The scales differ in their last bits, for they were computed in other types or orders.
     ScaleRounding,
-    /// The scales are the same and the zero points are not.
+    /// The scales are the same and the zero points, or the minimums, are not.
     ZeroPoint,
     /// The one has a code that the other does not use.
     CodeRange,
@@ -84,10 +84,10 @@ struct Difference {
 /// | `epsilon` | the scale of one is the smallest that it allows, not what the data says |
 /// | `denominator` | the range is divided into another number of steps: 127, 127.5 or 128 at 8 bits |
 /// | `scale_rounding` | the scales differ in their last bits, computed in another type or order |
-/// | `zero_point` | the scales are the same, the zero points are not |
+/// | `zero_point` | the scales are the same, the zero points or minimums are not |
 /// | `code_range` | the one has a code that the other does not use |
 /// | `reciprocal` | the one divides by the scale, the other multiplies by its reciprocal |
-/// | `order_of_addition` | the one adds the zero point before rounding, the other after |
+/// | `order_of_addition` | the one adds the zero point before rounding, the other after; or takes off a minimum in one step, the other in two |
 /// | `tie` | halfway between two codes, and they round halves otherwise |
 ///
 /// ```
@@ -232,19 +232,26 @@ fn differences(
 
 fn cause_of_order(a: Scheme, b: Scheme) -> Cause {
     let adds_first = |scheme: Scheme| scheme.convention().order() == Order::DivideAddRound;
+    // torchao takes off scale · middle as well as the number that it stores.
+    let has_middle = |scheme: Scheme| scheme.convention() == Convention::TorchAo;
     let multiplies = |scheme: Scheme| scheme.convention().order() == Order::MultiplyRoundAdd;
     if adds_first(a) != adds_first(b) {
+        Cause::OrderOfAddition
+    } else if a.mapping() == Mapping::Minimum && has_middle(a) != has_middle(b) {
         Cause::OrderOfAddition
     } else if multiplies(a) != multiplies(b) {
         Cause::Reciprocal
     } else {
+        // What is left between the two: the original's codes, which no other convention's scheme can be told to use.
         Cause::CodeRange
     }
 }
 
 fn cause_of_parameters(a: &QParams, b: &QParams, block: usize, (min, max): (f64, f64)) -> Cause {
     if a.scales()[block] == b.scales()[block] {
-        return Cause::ZeroPoint;
+        let zero_points_differ = a.zero_points()[block] != b.zero_points()[block];
+        let is_minimum = a.scheme().mapping() == Mapping::Minimum;
+        return if zero_points_differ || is_minimum { Cause::ZeroPoint } else { Cause::CodeRange };
     }
     let widens = |qparams: &QParams| qparams.scheme().convention() != Convention::Original;
     if a.scheme().mapping() == Mapping::Asymmetric && widens(a) != widens(b) && !(min <= 0.0 && max >= 0.0) {

@@ -67,7 +67,7 @@ impl Scheme {
     /// ```
     ///
     /// As NVIDIA's ModelOpt has it: s is at least 2⁻⁹, the smallest number of its type, and 1 where the quotient is 0; a tensor of zeros, for
-    /// which it divides by 0, has S = 1 here. Under [`crate::Convention::TorchAo`] s is at least 2⁻⁶ and x is multiplied by (1 / S) / s. ggml's
+    /// which it divides by 0, has S = 1 here, and one for which S vanishes in f32 has f32's smallest number. Under [`crate::Convention::TorchAo`] s is at least 2⁻⁶ and x is multiplied by (1 / S) / s. ggml's
     /// third variant, which has no S in its blocks, is [`crate::Ggml::NVFP4`].
     /// Sources: <https://github.com/NVIDIA/Model-Optimizer/blob/0.47.0/modelopt/torch/quantization/qtensor/nvfp4_tensor.py>,
     /// <https://github.com/pytorch/ao/blob/v0.18.0/torchao/prototype/mx_formats/nvfp4_tensor.py>

@@ -3,6 +3,7 @@
 use super::{Mapping, Overflow, Scheme, SymmetricRange};
 use crate::calibrate::Calibration;
 use crate::convention::Convention;
+use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::format::{Format, Minifloat, Signedness};
 use crate::granularity::Granularity;
@@ -93,12 +94,22 @@ impl Scheme {
                 "only float formats with infinities or NaN can do other than saturate",
             ),
             (
+                self.overflow == Overflow::Special && matches!(self.format, Format::Float(float) if float.mantissa_bits() == 0),
+                "numbers beyond the largest are clipped in a format without a mantissa: leave out nosat",
+            ),
+            (
                 self.calibration == Calibration::Kl && self.mapping != Mapping::Symmetric,
                 "kl looks for a magnitude to clip at: use a symmetric mapping",
             ),
             (
                 is_search && self.mapping == Mapping::Minimum,
                 "the search for the best scale needs 0 to be a code: use a zero point, or another calibration",
+            ),
+            (
+                matches!(self.calibration, Calibration::Mse | Calibration::Lp(_))
+                    && self.mapping == Mapping::Asymmetric
+                    && self.scale.format.bits(Dtype::F32.bits()) <= 8,
+                "a search with a zero point finds scales that few bits do not hold: store them in 16 bits or more, or use a symmetric mapping",
             ),
             (
                 self.calibration == Calibration::AbsMean && self.mapping != Mapping::Symmetric,

@@ -132,6 +132,37 @@ fn no_power_of_two_beats_the_optimal_one() {
     }
 }
 
+/// Nor does another scale that can be stored: of 8 bits any, of 16 bits its neighbours.
+#[test]
+fn no_stored_scale_beats_the_optimal_one() {
+    let formats = [("e4m3fn", Minifloat::E4M3FN), ("e5m2", Minifloat::E5M2), ("f16", Minifloat::F16), ("bf16", Minifloat::BF16)];
+    let mut improved = 0;
+    for (base, (name, format)) in
+        ["int4-sym", "int3-sym", "e2m1", "nf4"].iter().flat_map(|base| formats.map(|format| (base, format)))
+    {
+        let scheme: Scheme = format!("{base}-mse-s{name}").parse().unwrap();
+        let exact: Scheme = format!("{base}-mse").parse().unwrap();
+        for seed in 0..20 {
+            let x = Synthetic::normal(0.0, 1.0).outliers(0.02, 6.0).seed(seed).tensor::<f64>("x", &[64]).unwrap();
+            let with = |scale: f64| mse(&x, &QParams::new(scheme, Dtype::F64, vec![scale], vec![0]).unwrap());
+            let qparams = scheme.qparams(&x).unwrap();
+            let best = mse(&x, &qparams);
+            let grid: Vec<f64> =
+                Format::Float(format).grid().into_iter().map(|(_, value)| value).filter(|value| *value > 0.0).collect();
+            let at = grid.iter().position(|value| *value == qparams.scales()[0]).unwrap();
+            let others = if format.bits() == 8 { 0..grid.len() } else { at - 1..at + 2 };
+            for &scale in &grid[others] {
+                assert!(best <= with(scale) * (1.0 + 1e-12), "{scheme} {seed}: {scale}");
+            }
+            let rounded =
+                Grid::new(Format::Float(format)).round(exact.qparams(&x).unwrap().scales()[0], quantlens::Rounding::HalfToEven);
+            improved += usize::from(best < with(rounded) * (1.0 - 1e-9));
+        }
+    }
+    // Rounding the best scale of all is not always the best that can be stored.
+    assert!(improved > 5, "{improved} of 320");
+}
+
 #[test]
 fn no_random_codebook_beats_the_optimal_one() {
     let mut rng = Rng::new(41);

@@ -224,17 +224,23 @@ naive!(in_f64, f64);
 
 /// A format's values, rising, 0 once, and the code of each.
 pub struct Grid {
-    format: Format,
     codes: Vec<i32>,
     values: Vec<f64>,
+    thresholds: Vec<f64>,
 }
 
 impl Grid {
     pub fn new(format: Format) -> Self {
         let mut grid = format.grid();
         grid.dedup_by(|a, b| a.1 == b.1);
-        let (codes, values) = grid.into_iter().unzip();
-        Self { format, codes, values }
+        let (codes, values): (Vec<i32>, Vec<f64>) = grid.into_iter().unzip();
+        let thresholds = values.windows(2).map(|pair| Self::middle(format, pair[0], pair[1])).collect();
+        Self { codes, values, thresholds }
+    }
+
+    /// With values rounded to the type that they are computed in, and thresholds as they were.
+    pub fn stored_as(self, round: impl Fn(f64) -> f64) -> Self {
+        Self { values: self.values.into_iter().map(round).collect(), ..self }
     }
 
     pub fn values(&self) -> &[f64] {
@@ -249,12 +255,16 @@ impl Grid {
         (below.min(above), below.max(above))
     }
 
-    /// Between the values at this position and before it: halfway. bitsandbytes has NF4's in f32 and FP4's written down.
+    /// Between the values at this position and before it.
     pub fn threshold(&self, position: usize) -> f64 {
+        self.thresholds[position - 1]
+    }
+
+    /// Halfway between two values. bitsandbytes has NF4's in f32 and FP4's written down.
+    fn middle(format: Format, low: f64, high: f64) -> f64 {
         const FP4: [f32; 7] = [0.00260417, 0.0859375, 0.20833333, 0.29166667, 0.4166667, 0.583333, 0.8333333];
-        let (low, high) = (self.values[position - 1], self.values[position]);
         let middle = low / 2.0 + high / 2.0;
-        match self.format {
+        match format {
             Format::Codebook(codebook) if codebook == Codebook::NF4 => f64::from(middle as f32),
             Format::Codebook(codebook) if codebook == Codebook::FP4 => {
                 let near = |threshold: &&f32| (f64::from(**threshold) - middle.abs()).abs() < 1e-5;

@@ -71,6 +71,28 @@ fn bytes_come_back_and_weigh_what_bits_per_element_says() {
     }
 }
 
+/// Rows of zeros among others. Unsigned symmetric codes of ONNX have zero point 0 there, which is not stored: the codes move to the middle.
+#[test]
+fn blocks_of_zeros_come_back_as_zeros() {
+    let mut values = Synthetic::normal(0.0, 0.3).seed(8).tensor::<f32>("x", &[9, 32]).unwrap().to_f64_vec();
+    values[..64].fill(0.0);
+    values[160..192].fill(0.0);
+    let x = Tensor::new("x", &[9, 32], values.iter().map(|&x| x as f32).collect()).unwrap();
+    let names = ["uint8-sym-axis0", "uint4-sym-g4", "uint3-sym-g32-sf16", "uint8-sym-axis0-pytorch", "uint4-sym-g8-aiedge"];
+    let named = names.map(|name| name.parse::<Scheme>().unwrap());
+    for scheme in schemes().into_iter().chain(named).filter(|scheme| scheme.convention() != Convention::Original) {
+        let quantized = scheme.quantize(&x).unwrap();
+        let packed = quantized.to_bytes().unwrap();
+        let back = Quantized::from_bytes("x", vec![9, 32], scheme, Dtype::F32, &packed).unwrap();
+        assert_eq!(back.dequantize().unwrap(), quantized.dequantize().unwrap(), "{scheme}");
+        assert_eq!(back.to_bytes().unwrap(), packed, "{scheme}");
+        assert!(!names.contains(&scheme.to_string().as_str()) || back.dequantize().unwrap().to_f64_vec()[..64] == [0.0; 64]);
+    }
+    let byte = named[0].quantize(&x).unwrap();
+    assert_eq!((byte.qparams().zero_points()[0], byte.codes().get(0)), (0, Some(0)));
+    assert_eq!(byte.to_bytes().unwrap().codes[..64], [128; 64]);
+}
+
 #[test]
 fn nibbles_lie_as_runtimes_have_them() {
     let x = Tensor::from_vec("x", vec![-8.0_f32, 7.0, 1.0]).unwrap();

@@ -63,7 +63,7 @@ macro_rules! points {
 macro_rules! check_rounding {
     ($t:ident) => {
         for format in formats() {
-            let grid = naive::Grid::new(format);
+            let grid = naive::Grid::new(format).stored_as(|value| f64::from(value as $t));
             let points = points!($t, format);
             let x = Tensor::from_slice("x", &points).unwrap();
             let (first, last) = format.code_range();

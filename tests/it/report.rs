@@ -294,6 +294,17 @@ fn conventions_differ_for_the_reason_that_is_told() {
     let codes = ["code:onnx", "code:pytorch"].map(|name| table.column(name).unwrap().i32().unwrap().get(0));
     assert_eq!(codes, [Some(127), Some(128)]);
 
+    // Both divide the percentile by 7, and only ai-edge-quantizer has the code -8 for what is beyond it.
+    let clipped: Vec<f64> = (0..100).map(|i| f64::from(i - 50)).collect();
+    assert_eq!(causes(clipped, Scheme::symmetric(4).percentile(80.0), tflite, Convention::AiEdge), ["code_range"]);
+    // torchao stores what the middle code means, and takes it off in two steps.
+    let minimum = Scheme::asymmetric(4).with_float_minimum();
+    let normal = Synthetic::normal(0.0, 1.0).seed(5).tensor::<f32>("x", &[4096]).unwrap();
+    let table = convention_diff(&normal, &minimum.per_group(32), torch, Convention::TorchAo).unwrap();
+    let causes_of_minimums = texts(&table, "cause");
+    assert!(causes_of_minimums.iter().all(|cause| cause == "order_of_addition" || cause == "scale_rounding"), "{table}");
+    assert!(table.height() < 8, "{table}");
+
     let x = Synthetic::normal(0.0, 1.0).seed(4).tensor::<f32>("x", &[64, 64]).unwrap();
     for scheme in [byte.per_axis(1), Scheme::symmetric(4).per_group(16)] {
         let summary = convention_summary(&x, &scheme, &[onnx, torch, tflite]).unwrap();

@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 use quantlens::{
-    Calibration, Codebook, Convention, Dtype, Error, Format, Granularity, Minifloat, Overflow, Rounding, ScaleFormat, ScaleRule,
-    Scheme, Specials,
+    Calibration, Codebook, Convention, Dtype, Error, Format, Granularity, Minifloat, Overflow, QParams, Rounding, ScaleFormat,
+    ScaleRule, Scheme, Specials,
 };
 
 use crate::naive::{self, Rng};
@@ -177,6 +177,13 @@ fn wrong_names_say_what_is_wrong() {
     assert!(matches!("int1-sym".parse::<Scheme>(), Err(Error::BitsOutOfRange { bits: 1, min: 2, .. })));
     assert!(matches!("uint8-asym-full".parse::<Scheme>(), Err(Error::Unsupported { .. })));
     assert!(matches!("int8-asym-original".parse::<Scheme>(), Err(Error::Unsupported { .. })));
+    assert!(matches!("e3m0fn-nosat".parse::<Scheme>(), Err(Error::Unsupported { .. })));
+    assert!(matches!("uint4-asym-mse-spow2".parse::<Scheme>(), Err(Error::Unsupported { .. })));
+    assert!(matches!("uint4-asym-mse-se4m3fn".parse::<Scheme>(), Err(Error::Unsupported { .. })));
+    assert!("uint4-asym-mse-sf16".parse::<Scheme>().is_ok());
+    let cast = Scheme::cast(Minifloat::E4M3FN);
+    assert!(QParams::new(cast, Dtype::F32, vec![1.0], vec![0]).is_ok());
+    assert!(matches!(QParams::new(cast, Dtype::F32, vec![2.0], vec![0]), Err(Error::Unsupported { .. })));
 }
 
 proptest! {

@@ -191,3 +191,97 @@ fn a_block_of_zeros_comes_back_as_zeros() {
         assert!(scheme.fake_quantize(&x).unwrap().to_f64_vec().iter().all(|&y| y == 0.0), "{scheme}");
     }
 }
+
+/// Double quantization takes the mean of the scales off, and that of a block of zeros is 0 as bitsandbytes has it.
+#[test]
+fn zeros_and_small_blocks_under_double_quantization() {
+    let scheme: Scheme = "nf4-g4-dq".parse().unwrap();
+    let x = Tensor::from_vec("x", vec![0.0_f32, 0.0, 0.0, 0.0, 3.0, 1.0, -1.0, 0.5, 6.0, 1.0, 1.0, 1.0]).unwrap();
+    let qparams = scheme.qparams(&x).unwrap();
+    let stored = &serde_json::to_value(&qparams).unwrap()["stored"]["double"];
+    assert_eq!(stored["mean"], 3.0);
+    assert!((qparams.scales()[1] - 3.0).abs() < 0.01 && (qparams.scales()[2] - 6.0).abs() < 0.01);
+    // The nearest code of 0 is one of the smallest, and the next that is above 0 is taken.
+    assert!(qparams.scales()[0] > 0.0 && qparams.scales()[0] < 0.2, "{:?}", qparams.scales());
+    assert_eq!(scheme.fake_quantize(&x).unwrap().to_f64_vec()[..4], [0.0; 4]);
+    let zeros = Tensor::from_vec("x", vec![0.0_f32; 12]).unwrap();
+    assert_eq!(scheme.qparams(&zeros).unwrap().scales(), [1.0; 3]);
+    // Magnitudes of many sizes, whose smallest would come out below 0.
+    for seed in 0..50 {
+        let normal = Synthetic::normal(0.0, 3.0).seed(seed).tensor::<f32>("x", &[1200]).unwrap();
+        let magnitudes = normal.to_f64_vec().into_iter().map(|x| x.exp() as f32).collect();
+        let qparams = scheme.qparams(&Tensor::from_vec("x", magnitudes).unwrap()).unwrap();
+        assert!(qparams.scales().iter().all(|&scale| scale > 0.0), "{seed}");
+    }
+}
+
+#[test]
+fn a_tensor_whose_second_level_vanishes_keeps_its_values_apart() {
+    let mut values = vec![0.0_f32; 16];
+    (values[0], values[1]) = (3e-42, -1e-42);
+    let x = Tensor::from_vec("x", values).unwrap();
+    let qparams = Scheme::nvfp4().qparams(&x).unwrap();
+    assert_eq!(qparams.tensor_scale(), Some(f64::from(f32::from_bits(1))));
+    let y = Scheme::nvfp4().fake_quantize(&x).unwrap().to_f64_vec();
+    assert!((y[0] - 3e-42).abs() < 1e-43 && (y[1] + 1e-42).abs() < 3e-43, "{y:?}");
+}
+
+/// The scale of data is finite, and what it would have to be is not.
+#[test]
+fn a_scale_beyond_the_type_is_an_error() {
+    let small = quantlens::Codebook::new("storage_small", &[-0.25, 0.0, 0.125]).unwrap();
+    let x = Tensor::from_vec("x", vec![f32::MAX, 1.0]).unwrap();
+    for scheme in [Scheme::codebook(small), Scheme::codebook(small).with_convention(Convention::PyTorch)] {
+        assert!(matches!(scheme.qparams(&x), Err(Error::RangeOverflow { .. })), "{scheme}");
+    }
+}
+
+/// Of MX the codes are fractions; of other integers a stored power of two is the scale itself, and the convention says which codes there are.
+#[test]
+fn powers_of_two_of_integers() {
+    let x = Tensor::from_vec("x", vec![0.0_f32, 127.5]).unwrap();
+    let bytes = |name: &str| name.parse::<Scheme>().unwrap().quantize(&x).unwrap().to_bytes().unwrap().scales;
+    assert_eq!(bytes("mxint8"), [127 + 6]);
+    assert_eq!(bytes("uint8-asym-se8m0"), [127 - 1]);
+    assert_eq!(bytes("uint8-sym-se8m0"), [127]);
+    assert_eq!(bytes("int8-sym-spow2"), [0]);
+    let range = |name: &str| name.parse::<Scheme>().unwrap().symmetric_range();
+    assert_eq!(range("mxint8"), SymmetricRange::Full);
+    assert_eq!(range("int8-sym-se8m0-tflite"), SymmetricRange::Full);
+    assert_eq!(range("int8-sym-spow2-tflite"), SymmetricRange::Restricted);
+    // The most negative value is the largest code: 128 steps of 1 below 0, none clipped.
+    let below = Tensor::from_vec("x", vec![-128.0_f32, 64.0]).unwrap();
+    for rule in ["", "-ceil", "-rceil", "-even", "-nearest"] {
+        let scheme: Scheme = format!("int8-sym-noclip-spow2{rule}").parse().unwrap();
+        assert_eq!(scheme.qparams(&below).unwrap().scale(), Some(1.0), "{scheme}");
+    }
+}
+
+/// What is written of a second level is read back, and refused where its parts do not fit together.
+#[test]
+fn a_second_level_is_read_as_it_was_written() {
+    let x = Synthetic::normal(0.0, 1.0).seed(2).tensor::<f32>("x", &[2000]).unwrap();
+    for name in ["nf4-g4-dq", "nvfp4"] {
+        let qparams = name.parse::<Scheme>().unwrap().qparams(&x).unwrap();
+        let written = serde_json::to_value(&qparams).unwrap();
+        assert_eq!(serde_json::from_value::<quantlens::QParams>(written.clone()).unwrap(), qparams);
+        let broken = |pointer: &str, value: serde_json::Value| {
+            let mut broken = written.clone();
+            *broken.pointer_mut(pointer).unwrap() = value;
+            serde_json::from_value::<quantlens::QParams>(broken).unwrap_err().to_string()
+        };
+        let parts: &[&str] = match name {
+            "nvfp4" => &["/stored/tensor/tensor_scale", "/stored/tensor/block_scales"],
+            _ => &["/stored/double/mean", "/stored/double/group_scales", "/stored/double/codes"],
+        };
+        for part in parts {
+            let changed = match written.pointer(part).unwrap() {
+                serde_json::Value::Array(values) => values[1..].into(),
+                // No f32.
+                _ => 0.1.into(),
+            };
+            assert!(broken(part, changed).contains("second level"), "{name}: {part}");
+        }
+        assert_ne!(broken("/scales/0", 3.0.into()), "");
+    }
+}
