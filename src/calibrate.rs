@@ -6,7 +6,7 @@ use std::str::FromStr;
 use crate::error::{Error, Result};
 use crate::format::whole_number;
 use crate::optimum::MAX_EXPONENT;
-use crate::tensor::{Real, limit, min_max};
+use crate::tensor::{Real, larger_magnitude, limit, min_max};
 
 /// How the range that codes cover is taken from the values of a block.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -83,7 +83,6 @@ impl Calibration {
 
     /// (-a, a), where a is the magnitude to cover. Likewise.
     pub(crate) fn magnitude<T: Real>(self, mut values: Vec<T>) -> (T, T) {
-        let larger = |(low, high): (T, T)| if low.abs() > high.abs() { low.abs() } else { high.abs() };
         let magnitude = match self {
             Self::Percentile(p) => {
                 values.iter_mut().for_each(|x| *x = x.abs());
@@ -93,7 +92,7 @@ impl Calibration {
                 values.iter_mut().for_each(|x| *x = x.abs());
                 T::from_f64(mean_and_deviation(&values).0)
             }
-            _ => larger(self.range(values)),
+            _ => larger_magnitude(self.range(values)),
         };
         (-magnitude, magnitude)
     }

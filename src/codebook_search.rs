@@ -2,10 +2,11 @@
 
 use std::ops::Range;
 
+use crate::binary::scaled;
 use crate::double_double::DoubleDouble;
 use crate::error::Result;
 use crate::format::Codebook;
-use crate::sorted::{Sorted, scaled};
+use crate::sorted::Sorted;
 use crate::tensor::Tensor;
 
 /// Up to how many cut positions a search keeps at once, at 4 bytes each.

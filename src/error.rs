@@ -105,7 +105,7 @@ pub enum Error {
         min: u32,
         /// The widest width allowed.
         max: u32,
-        /// `symmetric` or `asymmetric`.
+        /// `symmetric`, `asymmetric`, `minimum` or `cast`.
         mapping: &'static str,
     },
 
@@ -391,7 +391,7 @@ pub enum Error {
         zero_point: f64,
     },
 
-    /// A dequantized value is larger than the largest number of the data type, or a code of ±∞ or NaN.
+    /// A dequantized value is larger than the largest number of the data type, or became ±∞ or NaN in a format that does not saturate.
     #[error(
         "tensor `{name}` at index {index} dequantizes to no finite number: scale the values down, cast them to f64, or let codes saturate"
     )]
@@ -402,7 +402,22 @@ pub enum Error {
         index: usize,
     },
 
-    /// A given scale that nothing can be divided by.
+    /// A code that stands for no number: NaN or an infinity of a float format, or a bit pattern that a codebook does not use.
+    #[error(
+        "element {index} of `{name}` has code {code}, which is no number in {format}: let codes saturate, or look at where it came from"
+    )]
+    NoNumber {
+        /// The tensor.
+        name: String,
+        /// The first such element, in row-major order.
+        index: usize,
+        /// Its code.
+        code: i32,
+        /// The format.
+        format: String,
+    },
+
+    /// A given scale that nothing can be divided by. Powers of two, and scales below a second level, may have a reciprocal that is not finite.
     #[error("scale {scale:?} of block {block} cannot be used: a scale is finite, above 0, with a finite reciprocal in {dtype}")]
     Scale {
         /// The scale given.

@@ -10,7 +10,6 @@ use std::str::FromStr;
 
 pub use codebook::Codebook;
 pub use minifloat::{Minifloat, Specials};
-pub(crate) use minifloat::{exponent, power_of_two};
 pub use rounding::Rounding;
 
 /// Whether an integer code has a sign.
@@ -123,6 +122,13 @@ impl Format {
             (min..=max).map(|code| (code, self.decode(code))).filter(|(_, value)| value.is_finite()).collect();
         grid.sort_by(|a, b| a.1.total_cmp(&b.1));
         grid
+    }
+
+    /// The numbers of the grid, rising, with one 0.
+    pub(crate) fn distinct_values(self) -> Vec<f64> {
+        let mut values: Vec<f64> = self.grid().into_iter().map(|(_, value)| value).collect();
+        values.dedup();
+        values
     }
 
     /// The largest number of the grid.

@@ -2,6 +2,7 @@
 
 use polars::prelude::{DataFrame, IntoColumn, NamedFrom, Series};
 
+use crate::binary::power_of_two;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::format::Format;
@@ -10,7 +11,7 @@ use crate::report::Quantizer;
 use crate::scheme::{Mapping, Scheme};
 
 /// The quantizer of any name: a [`Scheme`]'s, as `int4-sym-g128`, `mxfp4` and `nf4-g64-dq`, or a [`Ggml`] type's, as `q4_k`. A report takes a
-/// mixture of them.
+/// mixture of them. A ggml type with importance weights ([`Ggml::with_importance`]) has no name that says them: make it as a value.
 ///
 /// ```
 /// # use quantlens::{Synthetic, quantizer, report};
@@ -192,11 +193,12 @@ impl Row {
 
 impl Levels {
     fn of(scheme: Scheme) -> Self {
-        let mut values: Vec<f64> = match scheme.format() {
-            Format::Int { .. } => (scheme.quant_min()..=scheme.quant_max()).map(f64::from).collect(),
-            format => format.grid().into_iter().map(|(_, value)| value).collect(),
+        // Of MX's integers a code is a fraction.
+        let value = |code| f64::from(code) * power_of_two(-scheme.fraction_bits());
+        let values: Vec<f64> = match scheme.format() {
+            Format::Int { .. } => (scheme.quant_min()..=scheme.quant_max()).map(value).collect(),
+            format => format.distinct_values(),
         };
-        values.dedup();
         let largest = values.last().copied().unwrap_or(f64::NAN);
         let smallest = values.iter().copied().find(|&value| value > 0.0).unwrap_or(f64::NAN);
         Self { count: values.len() as u64, largest, smallest }

@@ -11,6 +11,7 @@ pub mod tensor;
 mod synthetic;
 
 // The searches for the best scale and the best codebook.
+mod binary;
 mod double_double;
 mod sorted;
 

@@ -21,7 +21,8 @@ use levels::Levels;
 use norm::Norm;
 use squared::Squared;
 
-use crate::sorted::{Sorted, scaled};
+use crate::binary::scaled;
+use crate::sorted::Sorted;
 
 /// The values that codes stand for, at scale 1.
 #[derive(Debug, Clone, Copy)]

@@ -2,11 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::binary::{exponent, power_of_two};
 use crate::codec::encode_scalar;
 use crate::convention::Convention;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
-use crate::format::{Codebook, Minifloat, Signedness, exponent, power_of_two};
+use crate::format::{Codebook, Minifloat, Signedness};
 use crate::qparams::{QParams, StoredScales};
 use crate::quantize::Quantized;
 use crate::scale::{ScaleFormat, SecondLevel};

@@ -237,7 +237,8 @@ impl Quantized {
     /// The values the codes stand for, `(q - zero_point) · scale`, in the type that was quantized.
     ///
     /// # Errors
-    /// [`Error::DequantizedOverflow`] where the product overflows, as it may for data at the edge of its type.
+    /// [`Error::DequantizedOverflow`] where the product overflows, as it may for data at the edge of its type; [`Error::NoNumber`] for a code of NaN or
+    /// ∞, which a float format that does not saturate gives, and for one that a codebook does not use.
     pub fn dequantize(&self) -> Result<Tensor> {
         match self.qparams.dtype() {
             Dtype::F32 => self.decode::<f32>(),
@@ -262,6 +263,17 @@ impl Quantized {
                 for_params!(self.qparams, segment, &mut buffers, |params| codec.decode(output, params));
             }
         }));
-        Tensor::new(self.name.as_str(), &self.shape, output).map_err(overflow_of)
+        Tensor::new(self.name.as_str(), &self.shape, output).map_err(|error| match error {
+            Error::NotFinite { name, index, .. } if !self.is_number(index) => {
+                let (code, format) = (self.codes.get(index).unwrap_or_default(), self.qparams.scheme().format().to_string());
+                Error::NoNumber { name, index, code, format }
+            }
+            other => overflow_of(other),
+        })
+    }
+
+    fn is_number(&self, index: usize) -> bool {
+        let format = self.qparams.scheme().format();
+        self.codes.get(index).is_some_and(|code| format.decode(code).is_finite())
     }
 }

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::format::{Minifloat, exponent, power_of_two};
+use crate::binary::{exponent, power_of_two};
+use crate::format::Minifloat;
 
 /// The type that scales are stored in. Codes are computed with the scale as it is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

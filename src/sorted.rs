@@ -2,6 +2,7 @@
 
 use rayon::slice::ParallelSliceMut;
 
+use crate::binary::{exponent, scaled};
 use crate::double_double::DoubleDouble;
 
 /// Ranks between two stored sums: 2 bytes a value for the sums, and a few additions to get from a stored sum to a rank.
@@ -152,18 +153,4 @@ fn count(values: &mut Vec<f64>) -> Vec<u32> {
     }
     values.truncate(kept);
     counts
-}
-
-/// ⌊log₂ x⌋ for x > 0.
-pub(crate) fn exponent(x: f64) -> i32 {
-    let biased = |x: f64| ((x.to_bits() >> 52) & 0x7ff) as i32 - 1023;
-    if x < f64::MIN_POSITIVE { biased(x * 18_014_398_509_481_984.0) - 54 } else { biased(x) }
-}
-
-/// x · 2ᵏ, rounded where the result is subnormal.
-pub(crate) fn scaled(x: f64, k: i32) -> f64 {
-    // In three steps, since 2ᵏ itself need not be an f64. The first two are exact whenever the result is normal.
-    let power = |k: i32| f64::from_bits(((1023 + k) as u64) << 52);
-    let third = k / 3;
-    x * power(third) * power(third) * power(k - 2 * third)
 }

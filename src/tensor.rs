@@ -370,6 +370,11 @@ fn finite_min_max<T: Real>(name: &str, values: &[T]) -> Result<(T, T)> {
     Ok((min, max))
 }
 
+/// The magnitude of the end of a range that is further from 0.
+pub(crate) fn larger_magnitude<T: Real>((low, high): (T, T)) -> T {
+    if low.abs() > high.abs() { low.abs() } else { high.abs() }
+}
+
 /// The (min, max) of two pieces from those of each.
 pub(crate) fn spanning<T: Real>(a: (T, T), b: (T, T)) -> (T, T) {
     (if b.0 < a.0 { b.0 } else { a.0 }, if b.1 > a.1 { b.1 } else { a.1 })

@@ -3,7 +3,8 @@
 use std::sync::OnceLock;
 
 use super::round::round_each;
-use crate::format::{Minifloat, Rounding, Specials, power_of_two};
+use crate::binary::power_of_two;
+use crate::format::{Minifloat, Rounding, Specials};
 use crate::tensor::{Real, limit};
 
 /// A float format with a mantissa, whose even codes are its even mantissas.
@@ -79,21 +80,16 @@ impl<T: Real> FloatGrid<T> {
         if self.format.specials() == Specials::Ieee { f64::INFINITY } else { f64::NAN }
     }
 
-    /// The code of a number of the format, NaN and ±∞ where it has them.
+    /// The code of a number of the format, or of what a number beyond the largest became.
     #[inline(always)]
     pub(super) fn pattern(&self, value: f64) -> u32 {
         let (mantissa_bits, bias) = (self.format.mantissa_bits(), self.format.bias());
         let sign = u32::from(value.is_sign_negative()) << (self.format.bits() - 1);
         let magnitude = value.abs();
         if !magnitude.is_finite() {
+            // What a number beyond the largest became: ±∞, or the one NaN there is. ONNX's and numpy's casts give NaN the sign of that number.
             let overflow = self.format.overflow_code().unwrap_or(0);
-            let is_infinite = self.format.specials() == Specials::Ieee && magnitude.is_infinite();
-            // NaN has no sign, but ONNX's and numpy's casts keep that of the number it was.
-            return match self.format.specials() {
-                Specials::NanIsNegativeZero => overflow,
-                Specials::Ieee if !is_infinite => sign | overflow | 1 << (mantissa_bits - 1),
-                _ => sign | overflow,
-            };
+            return if self.format.specials() == Specials::NanIsNegativeZero { overflow } else { sign | overflow };
         }
         if magnitude < self.format.smallest_normal() {
             let steps = magnitude / (self.format.smallest_normal() * power_of_two(-(mantissa_bits as i32)));

@@ -7,7 +7,7 @@ use super::{draw_error, text};
 use crate::error::Result;
 
 /// A rectangle of pixels: left, top, right, bottom.
-type Box = [i32; 4];
+type Area = [i32; 4];
 
 /// The size of labels, in pixels.
 const SIZE: i32 = 13;
@@ -21,14 +21,14 @@ pub(super) fn draw<DB: DrawingBackend>(
     root: &DrawingArea<DB, Shift>,
     labels: &[((i32, i32), &str)],
     points: &[(i32, i32)],
-    inside: Box,
+    inside: Area,
 ) -> Result<()> {
-    let mut taken: Vec<Box> = points.iter().map(|&(x, y)| [x - REACH, y - REACH, x + REACH, y + REACH]).collect();
+    let mut taken: Vec<Area> = points.iter().map(|&(x, y)| [x - REACH, y - REACH, x + REACH, y + REACH]).collect();
     for &((x, y), content) in labels {
         let (width, height) = root.estimate_text_size(content, &text(SIZE)).map_err(draw_error)?;
         let (width, height) = (width as i32, height as i32);
         let place = |(left, top): (i32, i32)| [left, top, left + width, top + height];
-        let is_free = |place: &Box| {
+        let is_free = |place: &Area| {
             let contains = place[0] >= inside[0] && place[1] >= inside[1] && place[2] <= inside[2] && place[3] <= inside[3];
             contains && !taken.iter().any(|other| overlap(place, other))
         };
@@ -49,6 +49,6 @@ fn beside(x: i32, y: i32, width: i32, height: i32) -> [(i32, i32); 6] {
     [(left, middle - 6), (x - width, above), (left, above), (right, middle + 6), (x, below), (x - width / 2, above)]
 }
 
-fn overlap(a: &Box, b: &Box) -> bool {
+fn overlap(a: &Area, b: &Area) -> bool {
     a[0] < b[2] && b[0] < a[2] && a[1] < b[3] && b[1] < a[3]
 }

@@ -145,6 +145,9 @@ impl Codebook {
 
     /// A codebook of these values, in any order; a code is the position in rising order. The same name and values give the same codebook.
     ///
+    /// Its name is known from then on in this program: `"mine-g64".parse::<Scheme>()` works, and so does reading a scheme of it from JSON. Another
+    /// program must make the codebook first.
+    ///
     /// # Errors
     /// [`Error::Codebook`] for fewer than 2 values or more than 65 536, one that is not finite, one that is there twice; for a name that is
     /// not lower-case letters, digits and underscores, starting with a letter, or that another format or codebook has.

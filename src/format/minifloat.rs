@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::binary::{exponent, power_of_two};
 use crate::error::{Error, Result};
 
 /// What the codes with the largest exponent mean, and whether there is a negative zero.
@@ -98,7 +99,8 @@ impl Minifloat {
         Self::BF16,
     ];
 
-    /// A format of 1 sign bit, 1 to 8 exponent bits and 0 to 10 mantissa bits, 3 to 16 bits in all.
+    /// A format of 1 sign bit, 1 to 8 exponent bits and 0 to 10 mantissa bits, 3 to 16 bits in all. Without a mantissa, -0 becomes 0 when it is
+    /// rounded to the format.
     ///
     /// ```
     /// # use quantlens::{Minifloat, Specials};
@@ -232,22 +234,6 @@ impl Minifloat {
             Specials::NanIsNegativeZero => Some(1 << (self.exponent_bits() + self.mantissa_bits())),
             Specials::None => None,
         }
-    }
-}
-
-/// 2^exponent, for exponents of normal and subnormal f64.
-pub(crate) fn power_of_two(exponent: i32) -> f64 {
-    // Two factors, for below 2^-1022 one alone is not a normal number.
-    let normal = |exponent: i32| f64::from_bits(((exponent + 1023) as u64) << 52);
-    if exponent >= -1022 { normal(exponent.min(1023)) } else { normal(exponent.max(-1074) + 100) * normal(-100) }
-}
-
-/// ⌊log₂ x⌋ of a positive finite number, exact.
-pub(crate) fn exponent(x: f64) -> i32 {
-    let bits = x.to_bits();
-    match (bits >> 52) as i32 & 0x7ff {
-        0 => 63 - bits.leading_zeros() as i32 - 1074,
-        biased => biased - 1023,
     }
 }
 

@@ -1,7 +1,7 @@
 //! The values of a grid, with the thresholds between them.
 
 use super::Grid;
-use crate::sorted::{exponent, scaled};
+use crate::binary::{exponent, scaled};
 
 /// Levels g₀ ≤ g₁ ≤ …, and the threshold between each and the next, halfway.
 #[derive(Clone, Copy)]

@@ -4,16 +4,17 @@ use rayon::prelude::*;
 
 use super::formulas::{Pair, Problem, Store, bounded};
 use super::{QParams, StoredScales};
+use crate::binary::{exponent, power_of_two};
 use crate::calibrate::Calibration;
 use crate::codec::encode_scalar;
 use crate::divergence::kl_threshold;
 use crate::error::{Error, Result};
-use crate::format::{Format, exponent, power_of_two};
+use crate::format::Format;
 use crate::granularity::{Belonging, Layout};
 use crate::optimum::{self, Grid, Optimum, optimal_scale, optimal_scale_and_zero_point};
 use crate::scale::{ScaleFormat, ScaleRule, SecondLevel, Target};
 use crate::scheme::{Mapping, Scheme, SymmetricRange};
-use crate::tensor::{Real, TASK_LEN, Tensor, min_max, spanning, with_values};
+use crate::tensor::{Real, TASK_LEN, Tensor, larger_magnitude, min_max, spanning, with_values};
 
 impl Scheme {
     /// Calibrates: the scale, and the zero point or minimum, of each block of this tensor.
@@ -117,8 +118,7 @@ enum Fit<T> {
 impl<T: Real> Fit<T> {
     fn magnitude(self) -> T {
         match self {
-            Self::Range(min, max) if min.abs() > max.abs() => min.abs(),
-            Self::Range(_, max) => max.abs(),
+            Self::Range(min, max) => larger_magnitude((min, max)),
             Self::Scale { magnitude, .. } => magnitude,
             Self::ScaleAndZeroPoint { scale, .. } => scale,
         }
@@ -205,11 +205,7 @@ fn fits<T: Real>(scheme: Scheme, blocks: &impl Blocks<T>) -> Result<Vec<Fit<T>>>
 fn search_levels(scheme: Scheme) -> Vec<f64> {
     match scheme.format() {
         Format::Int { .. } => Vec::new(),
-        format => {
-            let mut levels: Vec<f64> = format.grid().into_iter().map(|(_, value)| value).collect();
-            levels.dedup();
-            levels
-        }
+        format => format.distinct_values(),
     }
 }
 
@@ -239,7 +235,7 @@ fn fit<T: Real>(scheme: Scheme, block: usize, values: Vec<T>, levels: &[f64]) ->
         }
     };
     let values: Vec<f64> = values.iter().map(|x| x.to_f64()).collect();
-    let magnitude = if min.abs() > max.abs() { min.abs() } else { max.abs() };
+    let magnitude = larger_magnitude((min, max));
     let (quant_min, quant_max) = (scheme.quant_min(), scheme.quant_max());
     if scheme.mapping() == Mapping::Asymmetric {
         let found = optimal_scale_and_zero_point(&values, quant_min.into(), quant_max.into(), power);
@@ -305,7 +301,7 @@ fn magnitude_levels(scheme: Scheme) -> usize {
     match scheme.format() {
         Format::Int { .. } => (scheme.quant_max() - scheme.middle_code()) as usize + 1,
         format => {
-            let mut magnitudes: Vec<f64> = format.grid().into_iter().map(|(_, value)| value.abs()).collect();
+            let mut magnitudes: Vec<f64> = format.distinct_values().into_iter().map(f64::abs).collect();
             magnitudes.sort_by(f64::total_cmp);
             magnitudes.dedup();
             magnitudes.len()

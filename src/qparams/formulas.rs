@@ -5,7 +5,7 @@ use crate::convention::Convention;
 use crate::error::{Error, Result};
 use crate::format::{Format, Rounding};
 use crate::scheme::{Mapping, Scheme, SymmetricRange};
-use crate::tensor::{Real, limit};
+use crate::tensor::{Real, larger_magnitude, limit};
 
 /// A scale and the code that means 0, or the number that code 0 means.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -49,7 +49,7 @@ impl<T: Real> Problem<T> {
     }
 
     fn magnitude(&self) -> T {
-        if self.min.abs() > self.max.abs() { self.min.abs() } else { self.max.abs() }
+        larger_magnitude((self.min, self.max))
     }
 
     /// With 0 in the range. Zero must be a code: padding, ReLU and masks rely on it.

@@ -194,3 +194,19 @@ proptest! {
         }
     }
 }
+
+/// NaN of a float format, and a bit pattern that the codebook does not use.
+#[test]
+fn codes_without_a_number_are_told() {
+    for (scheme, code) in
+        [(Scheme::float(Minifloat::E4M3FN), 0x7f), (Scheme::ternary(), 3), (Scheme::cast(Minifloat::E5M2), 0xfc)]
+    {
+        let scales = if scheme == Scheme::cast(Minifloat::E5M2) { Vec::new() } else { 1.0_f32.to_le_bytes().to_vec() };
+        let shift = if scheme.bits() == 2 { 2 } else { 8 };
+        let codes = (1_u32 | code << shift).to_le_bytes()[..(2 * scheme.bits() as usize).div_ceil(8)].to_vec();
+        let packed = Packed { codes, scales, ..Packed::default() };
+        let quantized = Quantized::from_bytes("w", vec![2], scheme, Dtype::F32, &packed).unwrap();
+        let error = quantized.dequantize().unwrap_err();
+        assert!(matches!(error, Error::NoNumber { index: 1, code: found, .. } if found == code as i32), "{scheme}: {error}");
+    }
+}

@@ -247,7 +247,7 @@ fn powers_of_two_of_integers() {
     assert_eq!(bytes("int8-sym-spow2"), [0]);
     let range = |name: &str| name.parse::<Scheme>().unwrap().symmetric_range();
     assert_eq!(range("mxint8"), SymmetricRange::Full);
-    assert_eq!(range("int8-sym-se8m0-tflite"), SymmetricRange::Full);
+    assert_eq!(range("mxint8-tensor-tflite"), SymmetricRange::Full);
     assert_eq!(range("int8-sym-spow2-tflite"), SymmetricRange::Restricted);
     // The most negative value is the largest code: 128 steps of 1 below 0, none clipped.
     let below = Tensor::from_vec("x", vec![-128.0_f32, 64.0]).unwrap();
