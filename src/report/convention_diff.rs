@@ -233,11 +233,9 @@ fn differences(
 fn cause_of_order(a: Scheme, b: Scheme) -> Cause {
     let adds_first = |scheme: Scheme| scheme.convention().order() == Order::DivideAddRound;
     // torchao takes off scale · middle as well as the number that it stores.
-    let has_middle = |scheme: Scheme| scheme.convention() == Convention::TorchAo;
+    let has_middle = |scheme: Scheme| scheme.mapping() == Mapping::Minimum && scheme.convention() == Convention::TorchAo;
     let multiplies = |scheme: Scheme| scheme.convention().order() == Order::MultiplyRoundAdd;
-    if adds_first(a) != adds_first(b) {
-        Cause::OrderOfAddition
-    } else if a.mapping() == Mapping::Minimum && has_middle(a) != has_middle(b) {
+    if adds_first(a) != adds_first(b) || has_middle(a) != has_middle(b) {
         Cause::OrderOfAddition
     } else if multiplies(a) != multiplies(b) {
         Cause::Reciprocal
