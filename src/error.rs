@@ -402,6 +402,20 @@ pub enum Error {
         index: usize,
     },
 
+    /// Two parts of the same data that both have an element.
+    #[error("element {element} is in both parts: each element belongs to one accumulator")]
+    Overlap {
+        /// The first such element of the later part, from 0.
+        element: u64,
+    },
+
+    /// A written accumulator that cannot be one.
+    #[error("this is no accumulator of metrics: {what}")]
+    Accumulator {
+        /// What is wrong with it.
+        what: &'static str,
+    },
+
     /// A code that stands for no number: NaN or an infinity of a float format, or a bit pattern that a codebook does not use.
     #[error(
         "element {index} of `{name}` has code {code}, which is no number in {format}: let codes saturate, or look at where it came from"

@@ -5,11 +5,14 @@
 //! number of threads, and stays within 1e-12 (relative) of a compensated sum at 16 million values. (A signed sum that nearly cancels, as
 //! `mean_error`'s may, is as accurate in relation to the sum of magnitudes.)
 
-use rayon::prelude::*;
+mod accumulator;
+
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::{Error, Result};
 use crate::tensor::{Real, TASK_LEN, Tensor, with_values};
+
+pub use accumulator::MetricsAccumulator;
 
 /// How far an approximation x̂ is from its reference x; n elements, sums over all of them.
 ///
@@ -80,100 +83,27 @@ impl Metrics {
     }
 }
 
-/// Metrics of data that comes in pieces. The result has the same bits however it was cut.
-#[derive(Debug, Clone, Default)]
-pub struct MetricsAccumulator {
-    /// Sums of full blocks, as a binary counter: level k holds the sum of 2^k blocks, or nothing.
-    tree: Vec<Option<Sums>>,
-    /// The elements of the block that is not yet full.
-    reference: Vec<f64>,
-    approximation: Vec<f64>,
-}
-
 /// Elements to a block. A task handles a whole number of them.
 pub(crate) const BLOCK: usize = 4096;
 const _: () = assert!(TASK_LEN.is_multiple_of(BLOCK));
 
-impl MetricsAccumulator {
-    /// Adds the next elements.
-    ///
-    /// # Errors
-    /// [`Error::Length`] if the slices differ in length.
-    pub fn push<T: Real, U: Real>(&mut self, reference: &[T], approximation: &[U]) -> Result<()> {
-        check_lengths(reference.len(), approximation.len())?;
-        let missing = (BLOCK - self.reference.len()) % BLOCK;
-        let (x_head, x_rest) = reference.split_at(missing.min(reference.len()));
-        let (y_head, y_rest) = approximation.split_at(x_head.len());
-        self.push_partial(x_head, y_head);
-        for (x, y) in x_rest.chunks(BLOCK).zip(y_rest.chunks(BLOCK)) {
-            if x.len() == BLOCK {
-                self.push_block(Sums::of(x, y));
-            } else {
-                self.push_partial(x, y);
-            }
-        }
-        Ok(())
-    }
-
-    fn push_partial<T: Real, U: Real>(&mut self, x: &[T], y: &[U]) {
-        self.reference.extend(x.iter().map(|x| x.to_f64()));
-        self.approximation.extend(y.iter().map(|y| y.to_f64()));
-        if self.reference.len() == BLOCK {
-            self.push_block(Sums::of(&self.reference, &self.approximation));
-            self.reference.clear();
-            self.approximation.clear();
-        }
-    }
-
-    /// As [`MetricsAccumulator::push`] into an empty accumulator, on all threads.
-    fn push_parallel<T: Real, U: Real>(&mut self, x: &[T], y: &[U]) -> Result<()> {
-        check_lengths(x.len(), y.len())?;
-        let blocks: Vec<Sums> =
-            x.par_chunks(BLOCK).zip(y.par_chunks(BLOCK)).with_min_len(TASK_LEN / BLOCK).map(|(x, y)| Sums::of(x, y)).collect();
-        blocks.into_iter().for_each(|sums| self.push_block(sums));
-        Ok(())
-    }
-
-    /// Adds the sums of the next block; only the last may be short.
-    pub(crate) fn push_block(&mut self, mut sums: Sums) {
-        for level in &mut self.tree {
-            match level.take() {
-                Some(earlier) => sums = earlier.plus(sums),
-                None => {
-                    *level = Some(sums);
-                    return;
-                }
-            }
-        }
-        self.tree.push(Some(sums));
-    }
-
-    /// The metrics of all elements so far; `None` before the first.
-    pub fn metrics(&self) -> Option<Metrics> {
-        let mut counter = self.clone();
-        if !self.reference.is_empty() {
-            counter.push_block(Sums::of(&self.reference, &self.approximation));
-        }
-        // Later blocks stand lower in the tree.
-        let total = counter.tree.into_iter().flatten().reduce(|later, earlier| earlier.plus(later))?;
-        Some(total.metrics())
-    }
-}
-
-fn check_lengths(reference: usize, approximation: usize) -> Result<()> {
-    if reference == approximation { Ok(()) } else { Err(Error::Length { reference, approximation }) }
-}
-
 /// The sums that all metrics come from.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Sums {
     elements: u64,
+    #[serde(with = "any_f64")]
     squared_error: f64,
+    #[serde(with = "any_f64")]
     absolute_error: f64,
+    #[serde(with = "any_f64")]
     error: f64,
+    #[serde(with = "any_f64")]
     max_abs_error: f64,
+    #[serde(with = "any_f64")]
     squared_reference: f64,
+    #[serde(with = "any_f64")]
     squared_approximation: f64,
+    #[serde(with = "any_f64")]
     product: f64,
 }
 

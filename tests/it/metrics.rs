@@ -127,3 +127,63 @@ fn json_keeps_infinities() {
     assert!(serde_json::from_str::<Metrics>(&json).unwrap().sqnr_db.is_nan());
     assert!(serde_json::from_str::<Metrics>(&json.replace("nan", "many")).is_err());
 }
+
+/// The part of x and y from here to there.
+fn part(x: &[f32], y: &[f32], from: usize, to: usize) -> MetricsAccumulator {
+    let mut accumulator = MetricsAccumulator::starting_at(from as u64);
+    accumulator.push(&x[from..to], &y[from..to]).unwrap();
+    accumulator
+}
+
+#[test]
+fn the_same_bits_for_any_cut_and_any_order_of_merging() {
+    let n = 100_003;
+    let x = Synthetic::normal(0.0, 1.0).seed(3).tensor::<f32>("x", &[n]).unwrap();
+    let y = quantlens::Scheme::symmetric(4).fake_quantize(&x).unwrap();
+    let expected = Metrics::between(&x, &y).unwrap();
+    let (xs, ys) = (x.values::<f32>().unwrap(), y.values::<f32>().unwrap());
+    let mut rng = naive::Rng::new(3);
+    for round in 0..60 {
+        let mut cuts: Vec<usize> = (0..1 + rng.next() as usize % 12).map(|_| rng.next() as usize % (n + 1)).collect();
+        // Some cuts at the ends of blocks, and parts inside one block.
+        cuts.extend([0, n, 4096 * (1 + rng.next() as usize % 20), 8192, 8195, 8200]);
+        cuts.sort_unstable();
+        let mut parts: Vec<_> = cuts.windows(2).map(|pair| part(xs, ys, pair[0], pair[1])).collect();
+        while parts.len() > 1 {
+            // Two at random, the one travelling as JSON.
+            let other = parts.swap_remove(rng.next() as usize % parts.len());
+            let json = serde_json::to_string(&other).unwrap();
+            let other = serde_json::from_str::<MetricsAccumulator>(&json).unwrap();
+            let into = rng.next() as usize % parts.len();
+            parts[into].merge(other).unwrap();
+        }
+        assert_eq!(parts[0].metrics(), Some(expected), "{round}: {cuts:?}");
+    }
+}
+
+#[test]
+fn parts_that_do_not_fit_are_refused() {
+    let x: Vec<f32> = (0..20_000).map(|i| i as f32).collect();
+    let y = vec![0.5_f32; x.len()];
+    let mut first = part(&x, &y, 0, 9000);
+    let before = first.clone();
+    for (from, to, element) in [(8999, 9001, 8999), (0, 1, 0), (4000, 20_000, 4096), (5000, 5001, 5000)] {
+        let error = first.merge(part(&x, &y, from, to)).unwrap_err();
+        assert!(matches!(error, quantlens::Error::Overlap { element: found } if found.abs_diff(element) <= 4096), "{error}");
+        assert_eq!(first, before);
+    }
+    // A gap: no metrics until it is filled; and what is pushed may not run into what was merged.
+    first.merge(part(&x, &y, 9010, 20_000)).unwrap();
+    assert_eq!(first.metrics(), None);
+    assert!(matches!(first.push(&x[9000..9011], &y[9000..9011]), Err(quantlens::Error::Overlap { element: 9010 })));
+    first.push(&x[9000..9010], &y[9000..9010]).unwrap();
+    assert_eq!(first.metrics(), part(&x, &y, 0, 20_000).metrics());
+    assert!(MetricsAccumulator::starting_at(u64::MAX).push(&[1.0], &[1.0]).is_err());
+    let json = serde_json::to_value(&first).unwrap();
+    for (pointer, value) in [("/subtrees/0/0", 1), ("/subtrees/0/1", 60), ("/subtrees/0/2/elements", 4095), ("/pieces/0/0", 4000)]
+    {
+        let mut broken = json.clone();
+        *broken.pointer_mut(pointer).unwrap() = value.into();
+        assert!(serde_json::from_value::<MetricsAccumulator>(broken).is_err(), "{pointer}");
+    }
+}
