@@ -145,6 +145,40 @@ impl<T: Real> Codec<T> {
         Self { grid, low, high, first, arithmetic, rounding, overflow: scheme.overflow() }
     }
 
+    /// All steps at once: how many values are clipped, what they come back as, and their patterns. See [`Codec::encode`] for the arguments.
+    #[inline(always)]
+    pub(crate) fn round_trip(
+        &self,
+        values: &[T],
+        index: usize,
+        params: impl Params<T>,
+        approximation: &mut [T],
+        patterns: &mut [u32],
+    ) -> u64 {
+        self.encode(values, index, params, approximation);
+        if let (Grid::Integers, Arithmetic::DivideRoundAdd | Arithmetic::MultiplyRoundAdd) = (&self.grid, self.arithmetic) {
+            // The same steps as below in one pass.
+            let (low, high, first) = (self.low, self.high, self.first);
+            let count = approximation.len();
+            let patterns = &mut patterns[..count];
+            let mut clipped = 0_u32;
+            for index in 0..count {
+                let code = approximation[index];
+                // A sum that is checked for overflow is not made in vectors.
+                clipped = clipped.wrapping_add(u32::from((code < low) | (code > high)));
+                let code = limit(code, low, high);
+                patterns[index] = (code - first).small_to_u32();
+                approximation[index] = (code - params.offset(index)) * params.scale(index);
+            }
+            return clipped.into();
+        }
+        let clipped = self.count_clipped(approximation);
+        self.clip(approximation);
+        self.patterns(approximation, patterns);
+        self.decode(approximation, params);
+        clipped
+    }
+
     /// Codes before the last clamp: what lies outside is at most one code outside. `index` is that of the first value in its tensor, which
     /// stochastic rounding depends on. `codes` is as long as `values`.
     #[inline(always)]
@@ -201,11 +235,11 @@ impl<T: Real> Codec<T> {
         let (low, high) = (self.low, self.high);
         let outside = |code: T| u32::from((code < low) | (code > high));
         // In lanes, so that several are compared at a time.
-        let mut counts = [0; 8];
+        let mut counts = [0_u32; 8];
         let (chunks, rest) = codes.as_chunks::<8>();
         for chunk in chunks {
             for lane in 0..8 {
-                counts[lane] += outside(chunk[lane]);
+                counts[lane] = u32::wrapping_add(counts[lane], outside(chunk[lane]));
             }
         }
         u64::from(counts.iter().sum::<u32>() + rest.iter().map(|&code| outside(code)).sum::<u32>())
@@ -239,7 +273,7 @@ impl<T: Real> Codec<T> {
         let pairs = patterns.iter_mut().zip(codes);
         match &self.grid {
             Grid::Integers => pairs.for_each(|(pattern, &code)| *pattern = (code - self.first).small_to_u32()),
-            Grid::Float(float) => pairs.for_each(|(pattern, &code)| *pattern = float.pattern(code.to_f64())),
+            Grid::Float(float) => float.patterns(codes, patterns),
             Grid::List(list) => pairs.for_each(|(pattern, &code)| *pattern = list.pattern(code.small_to_u32())),
         }
     }

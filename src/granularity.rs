@@ -87,6 +87,8 @@ pub(crate) struct Layout {
     inner: usize,
     /// Elements of a row: the length of that axis, and all after it.
     row: usize,
+    /// Whether blocks go on from row to row as they do in a row: none spans two rows, and each row has whole ones.
+    is_flat: bool,
 }
 
 /// Contiguous elements of one row, and which blocks they belong to.
@@ -103,23 +105,46 @@ pub(crate) struct Segment {
 pub(crate) enum Belonging {
     /// All are of one block.
     Shared,
-    /// Each is of the next block.
-    Each,
+    /// Each run of so many elements is of the next block; of the first run some have passed before the segment.
+    Runs { length: usize, passed: usize },
 }
+
+/// Shorter runs of one block are taken together.
+const LONG: usize = 256;
 
 impl Segment {
     /// The same elements in segments of which each is of one block.
     pub(crate) fn each(self) -> impl Iterator<Item = Self> {
-        let length = if self.belonging == Belonging::Each { 1 } else { self.elements.len() };
-        self.pieces(length)
+        let Self { elements, mut block, belonging } = self;
+        let (length, passed) = match belonging {
+            Belonging::Shared => (elements.len(), 0),
+            Belonging::Runs { length, passed } => (length, passed),
+        };
+        let (mut at, end) = (elements.start, elements.end);
+        let mut next = at + length - passed;
+        std::iter::from_fn(move || {
+            if at >= end {
+                return None;
+            }
+            let segment = Self { elements: at..next.min(end), block, belonging: Belonging::Shared };
+            (at, next, block) = (next, next + length, block + 1);
+            Some(segment)
+        })
     }
 
     /// The same elements in pieces of at most this many.
     pub(crate) fn pieces(self, length: usize) -> impl Iterator<Item = Self> {
         let (elements, end) = (self.elements.clone(), self.elements.end);
         elements.clone().step_by(length).map(move |start| {
-            let passed = if self.belonging == Belonging::Each { start - elements.start } else { 0 };
-            Self { elements: start..(start + length).min(end), block: self.block + passed, belonging: self.belonging }
+            let elements = start..(start + length).min(end);
+            match self.belonging {
+                Belonging::Shared => Self { elements, ..self },
+                Belonging::Runs { length, passed } => {
+                    let before = passed + start - self.elements.start;
+                    let belonging = Belonging::Runs { length, passed: before % length };
+                    Self { elements, block: self.block + before / length, belonging }
+                }
+            }
         })
     }
 }
@@ -170,7 +195,9 @@ impl Layout {
         let axis = (0..shape.len()).rev().find(|&axis| block[axis] < shape[axis]).unwrap_or(0);
         let inner = shape.iter().skip(axis + 1).product();
         let row = inner * shape.get(axis).copied().unwrap_or(1);
-        Ok(Self { shape: shape.to_vec(), block, elements, blocks, axis, inner, row })
+        let is_flat =
+            block.iter().take(axis).all(|&size| size == 1) && (shape.is_empty() || shape[axis].is_multiple_of(block[axis]));
+        Ok(Self { shape: shape.to_vec(), block, elements, blocks, axis, inner, row, is_flat })
     }
 
     pub(crate) fn elements(&self) -> usize {
@@ -210,7 +237,7 @@ impl Layout {
 
     /// The segments of a range of elements, in order.
     pub(crate) fn segments(&self, elements: Range<usize>) -> impl Iterator<Item = Segment> {
-        let (row_len, run) = (self.row, self.run());
+        let (row_len, run) = (if self.is_flat { self.elements } else { self.row }, self.run());
         let mut at = elements.start;
         let mut row = usize::MAX;
         let mut first_block = 0;
@@ -225,9 +252,10 @@ impl Layout {
             let (in_row, start) = (at % row_len, at);
             let row_end = (row + 1) * row_len;
             let block = first_block + in_row / run;
-            let (end, belonging) = match run {
-                1 if row_len > 1 => (row_end, Belonging::Each),
-                _ => ((start - in_row % run + run).min(row_end), Belonging::Shared),
+            let (end, belonging) = if run < LONG && run < row_len {
+                (row_end, Belonging::Runs { length: run, passed: in_row % run })
+            } else {
+                ((start - in_row % run + run).min(row_end), Belonging::Shared)
             };
             at = end.min(elements.end);
             Some(Segment { elements: start..at, block, belonging })

@@ -5,6 +5,7 @@
 mod dtype;
 pub mod error;
 pub mod progress;
+mod simd;
 
 pub mod tensor;
 

@@ -10,6 +10,7 @@ mod accumulator;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::{Error, Result};
+use crate::simd::for_vectors;
 use crate::tensor::{Real, TASK_LEN, Tensor, with_values};
 
 pub use accumulator::MetricsAccumulator;
@@ -110,43 +111,7 @@ pub(crate) struct Sums {
 impl Sums {
     /// Sums of at most [`BLOCK`] elements. Element i is added in lane i mod 8, lanes in a fixed tree.
     pub(crate) fn of<T: Real, U: Real>(x: &[T], y: &[U]) -> Self {
-        #[cfg(target_arch = "x86_64")]
-        if std::arch::is_x86_feature_detected!("avx2") {
-            // SAFETY: the CPU has AVX2, as was just asked.
-            return unsafe { Self::of_avx2(x, y) };
-        }
-        Self::of_lanes(x, y)
-    }
-
-    /// The same code with wider vectors, and so the same bits: AVX2 has no fused multiply-add.
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx2")]
-    fn of_avx2<T: Real, U: Real>(x: &[T], y: &[U]) -> Self {
-        Self::of_lanes(x, y)
-    }
-
-    #[inline(always)]
-    fn of_lanes<T: Real, U: Real>(x: &[T], y: &[U]) -> Self {
-        let mut lanes = Lanes::default();
-        let ((x_chunks, x_rest), (y_chunks, y_rest)) = (x.as_chunks::<LANES>(), y.as_chunks::<LANES>());
-        for (x, y) in x_chunks.iter().zip(y_chunks) {
-            for lane in 0..LANES {
-                lanes.add(lane, x[lane].to_f64(), y[lane].to_f64());
-            }
-        }
-        for (lane, (x, y)) in x_rest.iter().zip(y_rest).enumerate() {
-            lanes.add(lane, x.to_f64(), y.to_f64());
-        }
-        Self {
-            elements: x.len() as u64,
-            squared_error: tree_sum(lanes.squared_error),
-            absolute_error: tree_sum(lanes.absolute_error),
-            error: tree_sum(lanes.error),
-            max_abs_error: lanes.max_abs_error.iter().fold(0.0, |a, &b| if b > a { b } else { a }),
-            squared_reference: tree_sum(lanes.squared_reference),
-            squared_approximation: tree_sum(lanes.squared_approximation),
-            product: tree_sum(lanes.product),
-        }
+        sums(x, y)
     }
 
     fn plus(self, later: Self) -> Self {
@@ -178,6 +143,52 @@ impl Sums {
             // Rounding may carry it past 1 by an ulp.
             cosine: (self.product / root_of_product(signal, self.squared_approximation)).clamp(-1.0, 1.0),
         }
+    }
+}
+
+for_vectors! {
+    fn sums<T: Real, U: Real>(x: &[T], y: &[U]) -> Sums {
+        Sums::in_lanes(x, y, None)
+    }
+}
+
+impl Sums {
+    /// As [`Sums::of`], for code that is compiled for wide vectors already. Σx² may be known from the same elements.
+    #[inline(always)]
+    pub(crate) fn in_lanes<T: Real, U: Real>(x: &[T], y: &[U], squared_reference: Option<f64>) -> Self {
+        match squared_reference {
+            Some(squared_reference) => Self { squared_reference, ..Self::of_lanes::<T, U, false>(x, y) },
+            None => Self::of_lanes::<T, U, true>(x, y),
+        }
+    }
+
+    #[inline(always)]
+    fn of_lanes<T: Real, U: Real, const WITH_REFERENCE: bool>(x: &[T], y: &[U]) -> Self {
+        let mut lanes = Lanes::default();
+        let ((x_chunks, x_rest), (y_chunks, y_rest)) = (x.as_chunks::<LANES>(), y.as_chunks::<LANES>());
+        for (x, y) in x_chunks.iter().zip(y_chunks) {
+            for lane in 0..LANES {
+                lanes.add::<WITH_REFERENCE>(lane, x[lane].to_f64(), y[lane].to_f64());
+            }
+        }
+        for (lane, (x, y)) in x_rest.iter().zip(y_rest).enumerate() {
+            lanes.add::<WITH_REFERENCE>(lane, x.to_f64(), y.to_f64());
+        }
+        Self {
+            elements: x.len() as u64,
+            squared_error: tree_sum(lanes.squared_error),
+            absolute_error: tree_sum(lanes.absolute_error),
+            error: tree_sum(lanes.error),
+            max_abs_error: lanes.max_abs_error.iter().fold(0.0, |a, &b| if b > a { b } else { a }),
+            squared_reference: tree_sum(lanes.squared_reference),
+            squared_approximation: tree_sum(lanes.squared_approximation),
+            product: tree_sum(lanes.product),
+        }
+    }
+
+    /// Σx².
+    pub(crate) fn squared_reference(&self) -> f64 {
+        self.squared_reference
     }
 }
 
@@ -214,13 +225,15 @@ struct Lanes {
 
 impl Lanes {
     #[inline(always)]
-    fn add(&mut self, lane: usize, x: f64, y: f64) {
+    fn add<const WITH_REFERENCE: bool>(&mut self, lane: usize, x: f64, y: f64) {
         let error = x - y;
         self.squared_error[lane] += error * error;
         self.absolute_error[lane] += error.abs();
         self.error[lane] += error;
         self.max_abs_error[lane] = if error.abs() > self.max_abs_error[lane] { error.abs() } else { self.max_abs_error[lane] };
-        self.squared_reference[lane] += x * x;
+        if WITH_REFERENCE {
+            self.squared_reference[lane] += x * x;
+        }
         self.squared_approximation[lane] += y * y;
         self.product[lane] += x * y;
     }

@@ -110,12 +110,20 @@ impl<'a> Work<'a> {
 }
 
 impl Work<'static> {
+    /// What interrupting it here says.
+    pub(crate) fn interrupted(&self) -> Error {
+        let Progress { what, done, total, .. } = self.progress;
+        Error::Interrupted { what, done, total }
+    }
+
+    /// An error if the work was interrupted.
+    pub(crate) fn go_on(&self) -> Result<()> {
+        if is_interrupted() { Err(self.interrupted()) } else { Ok(()) }
+    }
+
     /// Does one step, unless the work was interrupted.
     pub(crate) fn step<R>(&mut self, step: impl FnOnce() -> Result<R>) -> Result<R> {
-        let Progress { what, done, total, .. } = self.progress;
-        if is_interrupted() {
-            return Err(Error::Interrupted { what, done, total });
-        }
+        self.go_on()?;
         let result = step()?;
         self.done_one();
         Ok(result)

@@ -239,7 +239,7 @@ impl QParams {
             let mut values = vec![T::ZERO; codes.len()];
             let codec = Codec::new(qparams.scheme);
             codec.of_patterns(&patterns, &mut values);
-            codec.decode(&mut values, qparams.shared(0));
+            codec.decode(&mut values, qparams.in_type().shared(0));
             values.into_iter().map(T::to_f64).collect()
         }
         match self.dtype {
@@ -259,37 +259,72 @@ impl QParams {
         }
     }
 
-    fn offset<T: Real>(&self, block: usize) -> T {
-        T::from_f64(if self.minimums.is_empty() { self.zero_points[block] as f64 } else { self.minimums[block] })
-    }
-
-    fn reciprocal<T: Real>(&self, block: usize, scale: T) -> T {
-        let by_parts = || self.stored.as_ref()?.torchao_reciprocal(block);
-        let reciprocal = by_parts().unwrap_or(T::ONE / scale);
-        // Of a scale that a second level made subnormal it overflows, and 0 times infinity is no code.
-        if reciprocal.is_finite() { reciprocal } else { T::MAX }
-    }
-
-    /// The parameters of a block, in the type they are computed in.
-    pub(crate) fn shared<T: Real>(&self, block: usize) -> Shared<T> {
-        let scale = T::from_f64(self.scales[block]);
-        Shared { scale, reciprocal: self.reciprocal(block, scale), offset: self.offset(block) }
-    }
-
-    /// Those of as many blocks as the buffers hold, from this one on.
-    pub(crate) fn each<'a, T: Real>(&self, block: usize, buffers: &'a mut EachBuffers<T>, count: usize) -> Each<'a, T> {
-        buffers.0.resize(count, T::ZERO);
-        buffers.1.resize(count, T::ZERO);
-        buffers.2.resize(count, T::ZERO);
-        for index in 0..count {
-            let Shared { scale, reciprocal, offset } = self.shared(block + index);
-            (buffers.0[index], buffers.1[index], buffers.2[index]) = (scale, reciprocal, offset);
-        }
-        Each { scales: &buffers.0, reciprocals: &buffers.1, offsets: &buffers.2 }
+    /// All parameters in the type they are computed in.
+    pub(crate) fn in_type<T: Real>(&self) -> BlockParams<T> {
+        let scales: Vec<T> = self.scales.iter().map(|&scale| T::from_f64(scale)).collect();
+        let reciprocal = |(block, &scale): (usize, &T)| {
+            let by_parts = || self.stored.as_ref()?.torchao_reciprocal(block);
+            let reciprocal = by_parts().unwrap_or(T::ONE / scale);
+            // Of a scale that a second level made subnormal it overflows, and 0 times infinity is no code.
+            if reciprocal.is_finite() { reciprocal } else { T::MAX }
+        };
+        let reciprocals = scales.iter().enumerate().map(reciprocal).collect();
+        let offsets = match self.minimums.is_empty() {
+            true => self.zero_points.iter().map(|&zero_point| T::from_f64(zero_point as f64)).collect(),
+            false => self.minimums.iter().map(|&minimum| T::from_f64(minimum)).collect(),
+        };
+        BlockParams { scales, reciprocals, offsets }
     }
 }
 
-/// Where [`QParams::each`] puts its numbers: scales, reciprocals, offsets.
+/// The parameters of all blocks, in the type they are computed in.
+#[derive(Debug)]
+pub(crate) struct BlockParams<T> {
+    scales: Vec<T>,
+    reciprocals: Vec<T>,
+    offsets: Vec<T>,
+}
+
+impl<T: Real> BlockParams<T> {
+    /// Those of one block.
+    #[inline(always)]
+    pub(crate) fn shared(&self, block: usize) -> Shared<T> {
+        Shared { scale: self.scales[block], reciprocal: self.reciprocals[block], offset: self.offsets[block] }
+    }
+
+    /// Those of each of `count` elements, of which each run of `length` is of the next block; of the first run some have passed before.
+    #[inline(always)]
+    pub(crate) fn each<'a>(
+        &'a self,
+        mut block: usize,
+        length: usize,
+        passed: usize,
+        buffers: &'a mut EachBuffers<T>,
+        count: usize,
+    ) -> Each<'a, T> {
+        if length == 1 {
+            let blocks = block..block + count;
+            let (scales, reciprocals) = (&self.scales[blocks.clone()], &self.reciprocals[blocks.clone()]);
+            return Each { scales, reciprocals, offsets: &self.offsets[blocks] };
+        }
+        let EachBuffers(scales, reciprocals, offsets) = buffers;
+        for buffer in [&mut *scales, &mut *reciprocals, &mut *offsets] {
+            buffer.resize(count, T::ZERO);
+        }
+        let (mut at, mut end) = (0, length - passed);
+        while at < count {
+            let Shared { scale, reciprocal, offset } = self.shared(block);
+            let run = at..end.min(count);
+            scales[run.clone()].fill(scale);
+            reciprocals[run.clone()].fill(reciprocal);
+            offsets[run].fill(offset);
+            (at, end, block) = (end, end + length, block + 1);
+        }
+        Each { scales, reciprocals, offsets }
+    }
+}
+
+/// Where [`BlockParams::each`] puts its numbers: scales, reciprocals, offsets.
 pub(crate) struct EachBuffers<T>(Vec<T>, Vec<T>, Vec<T>);
 
 impl<T> Default for EachBuffers<T> {

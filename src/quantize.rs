@@ -14,21 +14,22 @@ use crate::codes::{Codes, Width, widen, with_codes};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::granularity::Layout;
-use crate::qparams::{EachBuffers, QParams};
+use crate::qparams::{BlockParams, EachBuffers, QParams};
 use crate::scheme::Scheme;
+use crate::simd::for_vectors;
 use crate::tensor::{Real, TASK_LEN, Tensor, with_values};
 
-/// Runs one body with the parameters of a segment: of one block, or a block's for each element.
+/// Runs one body with those of a segment among all parameters, a [`crate::qparams::BlockParams`]: of one block, or a block's for each element.
 /// The buffers, an [`crate::qparams::EachBuffers`], are for the latter.
 macro_rules! for_params {
-    ($qparams:expr, $segment:expr, $buffers:expr, |$params:ident| $body:expr) => {
+    ($all:expr, $segment:expr, $buffers:expr, |$params:ident| $body:expr) => {
         match $segment.belonging {
             $crate::granularity::Belonging::Shared => {
-                let $params = $qparams.shared($segment.block);
+                let $params = $all.shared($segment.block);
                 $body
             }
-            $crate::granularity::Belonging::Each => {
-                let $params = $qparams.each($segment.block, $buffers, $segment.elements.len());
+            $crate::granularity::Belonging::Runs { length, passed } => {
+                let $params = $all.each($segment.block, length, passed, $buffers, $segment.elements.len());
                 $body
             }
         }
@@ -86,18 +87,8 @@ pub fn fake_quantize_with(tensor: &Tensor, qparams: &QParams) -> Result<Tensor> 
     let layout = qparams.layout(tensor.shape())?;
     with_values!(tensor, |values| {
         let mut output = vec![Default::default(); values.len()];
-        let codec = Codec::new(qparams.scheme());
-        for_each_task(&mut output, |start, output| {
-            let mut buffers = EachBuffers::default();
-            for segment in layout.segments(start..start + output.len()).flat_map(|segment| segment.pieces(BUFFER)) {
-                let output = &mut output[segment.elements.start - start..segment.elements.end - start];
-                for_params!(qparams, segment, &mut buffers, |params| {
-                    codec.encode(&values[segment.elements.clone()], segment.elements.start, params, output);
-                    codec.clip(output);
-                    codec.decode(output, params);
-                });
-            }
-        });
+        let (codec, params) = (Codec::new(qparams.scheme()), qparams.in_type());
+        for_each_task(&mut output, |start, output| fake_quantize_task(values, start, &codec, &params, &layout, output));
         Tensor::new(tensor.name(), tensor.shape(), output).map_err(overflow_of)
     })
 }
@@ -145,23 +136,83 @@ fn encode_to<T: Real, C: Copy + Default + Send>(
 ) -> Vec<C> {
     let quant_min = qparams.scheme().quant_min();
     let mut output = vec![C::default(); values.len()];
-    let codec = Codec::new(qparams.scheme());
+    let (codec, params) = (Codec::new(qparams.scheme()), qparams.in_type());
     for_each_task(&mut output, |start, output| {
+        encode_task(values, start, &codec, &params, layout, quant_min, &narrow, output);
+    });
+    output
+}
+
+for_vectors! {
+    fn fake_quantize_task<T: Real>(
+        values: &[T],
+        start: usize,
+        codec: &Codec<T>,
+        all_params: &BlockParams<T>,
+        layout: &Layout,
+        output: &mut [T],
+    ) {
+        let mut buffers = EachBuffers::default();
+        for segment in layout.segments(start..start + output.len()).flat_map(|segment| segment.pieces(BUFFER)) {
+            let output = &mut output[segment.elements.start - start..segment.elements.end - start];
+            for_params!(all_params, segment, &mut buffers, |params| {
+                codec.encode(&values[segment.elements.clone()], segment.elements.start, params, output);
+                codec.clip(output);
+                codec.decode(output, params);
+            });
+        }
+    }
+}
+
+for_vectors! {
+    #[expect(clippy::too_many_arguments, reason = "a task needs them all, and a function for vectors cannot be a closure")]
+    fn encode_task<T: Real, C: Copy, N: Fn(i32) -> C>(
+        values: &[T],
+        start: usize,
+        codec: &Codec<T>,
+        all_params: &BlockParams<T>,
+        layout: &Layout,
+        quant_min: i32,
+        narrow: &N,
+        output: &mut [C],
+    ) {
         let (mut codes, mut patterns, mut buffers) = ([T::ZERO; BUFFER], [0; BUFFER], EachBuffers::default());
         for segment in layout.segments(start..start + output.len()).flat_map(|segment| segment.pieces(BUFFER)) {
             let output = &mut output[segment.elements.start - start..segment.elements.end - start];
             let (codes, patterns) = (&mut codes[..output.len()], &mut patterns[..output.len()]);
-            for_params!(qparams, segment, &mut buffers, |params| {
+            for_params!(all_params, segment, &mut buffers, |params| {
                 codec.encode(&values[segment.elements.clone()], segment.elements.start, params, codes);
             });
             codec.clip(codes);
             codec.patterns(codes, patterns);
             for (output, &pattern) in output.iter_mut().zip(&*patterns) {
-                *output = narrow(pattern as i32 + quant_min);
+                *output = narrow((pattern as i32).wrapping_add(quant_min));
             }
         }
-    });
-    output
+    }
+}
+
+for_vectors! {
+    fn decode_task<T: Real, C: Copy, W: Fn(C) -> i32>(
+        codes: &[C],
+        start: usize,
+        codec: &Codec<T>,
+        all_params: &BlockParams<T>,
+        layout: &Layout,
+        pattern: &W,
+        output: &mut [T],
+    ) {
+        let (mut patterns, mut buffers) = ([0; BUFFER], EachBuffers::default());
+        for segment in layout.segments(start..start + output.len()).flat_map(|segment| segment.pieces(BUFFER)) {
+            let output = &mut output[segment.elements.start - start..segment.elements.end - start];
+            let patterns = &mut patterns[..output.len()];
+            for (found, &code) in patterns.iter_mut().zip(&codes[segment.elements.clone()]) {
+                *found = pattern(code) as u32;
+            }
+            codec.of_patterns(patterns, output);
+            for_params!(all_params, segment, &mut buffers, |params| codec.decode(output, params));
+        }
+    }
 }
 
 /// A quantized tensor: codes, the parameters that give them meaning, name and shape.
@@ -249,19 +300,11 @@ impl Quantized {
     fn decode<T: Real>(&self) -> Result<Tensor> {
         let layout = self.qparams.layout(&self.shape)?;
         let mut output = vec![T::ZERO; self.codes.len()];
-        let codec = Codec::new(self.qparams.scheme());
+        let (codec, params) = (Codec::new(self.qparams.scheme()), self.qparams.in_type());
         let quant_min = self.qparams.scheme().quant_min();
         with_codes!(&self.codes, |codes| for_each_task(&mut output, |start, output| {
-            let (mut patterns, mut buffers) = ([0; BUFFER], EachBuffers::default());
-            for segment in layout.segments(start..start + output.len()).flat_map(|segment| segment.pieces(BUFFER)) {
-                let output = &mut output[segment.elements.start - start..segment.elements.end - start];
-                let patterns = &mut patterns[..output.len()];
-                for (pattern, &code) in patterns.iter_mut().zip(&codes[segment.elements.clone()]) {
-                    *pattern = widen(code).wrapping_sub(quant_min) as u32;
-                }
-                codec.of_patterns(patterns, output);
-                for_params!(self.qparams, segment, &mut buffers, |params| codec.decode(output, params));
-            }
+            let pattern = |code| widen(code).wrapping_sub(quant_min);
+            decode_task(codes, start, &codec, &params, &layout, &pattern, output);
         }));
         Tensor::new(self.name.as_str(), &self.shape, output).map_err(|error| match error {
             Error::NotFinite { name, index, .. } if !self.is_number(index) => {

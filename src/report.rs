@@ -11,9 +11,10 @@ use serde::{Deserialize, Serialize};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::format::Format;
-use crate::kernels::measure;
+use crate::kernels::{Measured, measure, measure_one};
 use crate::metrics::{Metrics, any_f64, entropy_bits};
-use crate::progress::Work;
+use crate::progress::{Work, is_interrupted};
+use crate::qparams::QParams;
 use crate::scheme::Scheme;
 use crate::tensor::Tensor;
 
@@ -72,6 +73,12 @@ pub trait Quantizer {
         let metrics = Metrics::between(tensor, &self.fake_quantize(tensor)?)?;
         ReportRow::new(tensor, self.name(), self.bits_per_element(tensor.shape(), tensor.dtype())?, metrics)
     }
+
+    /// The scheme, if it is nothing but one: all schemes of a report are measured in one pass over the values.
+    #[doc(hidden)]
+    fn as_scheme(&self) -> Option<Scheme> {
+        None
+    }
 }
 
 /// References and boxes quantize as what they point to, so that a slice may mix types: `&[&dyn Quantizer]`, `&[Box<dyn Quantizer>]`.
@@ -91,6 +98,10 @@ impl<P: Deref<Target: Quantizer>> Quantizer for P {
     fn report_row(&self, tensor: &Tensor) -> Result<ReportRow> {
         (**self).report_row(tensor)
     }
+
+    fn as_scheme(&self) -> Option<Scheme> {
+        (**self).as_scheme()
+    }
 }
 
 impl Quantizer for Scheme {
@@ -108,22 +119,11 @@ impl Quantizer for Scheme {
 
     fn report_row(&self, tensor: &Tensor) -> Result<ReportRow> {
         let qparams = self.qparams(tensor)?;
-        let measured = measure(tensor, &qparams)?;
-        let elements = measured.metrics.elements as f64;
-        let bits_per_element = self.bits_per_element(tensor.shape(), tensor.dtype())?;
-        let share = |count: u64| count as f64 / elements;
-        Ok(ReportRow {
-            format: Some(self.format().to_string()),
-            bits: Some(self.bits()),
-            granularity: Some(self.granularity().to_string()),
-            calibration: Some(self.calibration().to_string()),
-            scale: qparams.scale(),
-            zero_point: qparams.zero_point(),
-            clipped_fraction: Some(share(measured.clipped)),
-            levels_used: Some(measured.counts.iter().filter(|&&count| count > 0).count() as u64),
-            code_entropy_bits: Some(entropy_bits(&measured.counts)),
-            ..ReportRow::new(tensor, Quantizer::name(self), bits_per_element, measured.metrics)?
-        })
+        ReportRow::of_scheme(tensor, &qparams, measure_one(tensor, &qparams)?)
+    }
+
+    fn as_scheme(&self) -> Option<Scheme> {
+        Some(*self)
     }
 }
 
@@ -192,6 +192,24 @@ impl ReportRow {
             code_entropy_bits: None,
         })
     }
+
+    /// The row of a scheme with these parameters.
+    fn of_scheme(tensor: &Tensor, qparams: &QParams, measured: Measured) -> Result<Self> {
+        let scheme = qparams.scheme();
+        let bits_per_element = scheme.bits_per_element(tensor.shape(), tensor.dtype())?;
+        Ok(Self {
+            format: Some(scheme.format().to_string()),
+            bits: Some(scheme.bits()),
+            granularity: Some(scheme.granularity().to_string()),
+            calibration: Some(scheme.calibration().to_string()),
+            scale: qparams.scale(),
+            zero_point: qparams.zero_point(),
+            clipped_fraction: Some(measured.clipped as f64 / measured.metrics.elements as f64),
+            levels_used: Some(measured.counts.iter().filter(|&&count| count > 0).count() as u64),
+            code_entropy_bits: Some(entropy_bits(&measured.counts)),
+            ..Self::new(tensor, scheme.to_string(), bits_per_element, measured.metrics)?
+        })
+    }
 }
 
 /// One row per tensor and scheme, tensors in order, under each the schemes in order.
@@ -212,8 +230,8 @@ impl ReportRow {
 /// ```
 ///
 /// # Errors
-/// What quantizing the first failing tensor says; [`Error::Nothing`] without tensors or schemes; [`Error::Interrupted`] between two
-/// rows. It says how far it is by [`crate::progress`].
+/// What quantizing the first failing tensor says; [`Error::Nothing`] without tensors or schemes; [`Error::Interrupted`] within
+/// a fraction of a second, but for calibrations that search. It says how far it is by [`crate::progress`].
 pub fn report<Q: Quantizer>(tensors: &[Tensor], schemes: &[Q]) -> Result<DataFrame> {
     frame_of_rows(&report_rows(tensors, schemes)?)
 }
@@ -234,8 +252,40 @@ fn rows_of(tensors: &[Tensor], schemes: &[&dyn Quantizer]) -> Result<Vec<ReportR
         return Err(Error::Nothing { what: "report", reason });
     }
     let mut work = Work::new("report", tensors.len() * schemes.len());
-    let pairs = tensors.iter().flat_map(|tensor| schemes.iter().map(move |scheme| (tensor, scheme)));
-    pairs.map(|(tensor, scheme)| work.step(|| scheme.report_row(tensor))).collect()
+    let mut rows = Vec::with_capacity(tensors.len() * schemes.len());
+    for tensor in tensors {
+        for schemes in schemes.chunk_by(|a, b| a.as_scheme().is_some() && b.as_scheme().is_some()) {
+            for schemes in schemes.chunks(TOGETHER) {
+                add_rows(tensor, schemes, &mut work, &mut rows)?;
+            }
+        }
+    }
+    Ok(rows)
+}
+
+/// Schemes that are measured in one pass: more would gain little, and less would be known of how far it is.
+const TOGETHER: usize = 8;
+
+/// The rows of one tensor under neighbouring quantizers, which are schemes or a single one of another kind.
+fn add_rows(tensor: &Tensor, quantizers: &[&dyn Quantizer], work: &mut Work<'static>, rows: &mut Vec<ReportRow>) -> Result<()> {
+    let schemes: Option<Vec<Scheme>> = quantizers.iter().map(|quantizer| quantizer.as_scheme()).collect();
+    let Some(schemes) = schemes else {
+        for quantizer in quantizers {
+            rows.push(work.step(|| quantizer.report_row(tensor))?);
+        }
+        return Ok(());
+    };
+    let calibrate = |scheme: &Scheme| {
+        work.go_on()?;
+        scheme.qparams(tensor)
+    };
+    let qparams: Vec<QParams> = schemes.iter().map(calibrate).collect::<Result<_>>()?;
+    let measured = measure(tensor, &qparams.iter().collect::<Vec<_>>(), is_interrupted);
+    for (qparams, measured) in qparams.iter().zip(measured.map_or_else(|| Err(work.interrupted()), Ok)?) {
+        rows.push(ReportRow::of_scheme(tensor, qparams, measured?)?);
+        work.done_one();
+    }
+    Ok(())
 }
 
 /// The frame of these rows, as [`report`] gives it.

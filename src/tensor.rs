@@ -37,6 +37,8 @@ pub trait Real:
     const MIN_NORMAL: Self;
     /// The largest number.
     const MAX: Self;
+    /// How the exponent 0 is stored.
+    const EXPONENT_OF_ONE: u32;
 
     /// From f64, rounded to nearest, ties to even.
     fn from_f64(value: f64) -> Self;
@@ -55,6 +57,11 @@ pub trait Real:
     fn power_of_two_below(self) -> Self;
     /// Its magnitude with the sign of another, of ±0 too.
     fn with_sign_of(self, other: Self) -> Self;
+    /// 1 with a minus sign, of ±0 too, else 0.
+    fn sign_bit(self) -> u32;
+    /// Exponent and the first so many bits of the mantissa, at most 16, side by side as they are stored; the exponent of 1 is
+    /// [`Real::EXPONENT_OF_ONE`].
+    fn exponent_and_mantissa(self, mantissa_bits: u32) -> u32;
     /// The next number below.
     fn next_below(self) -> Self;
     /// A polars column over the values, without a copy.
@@ -79,6 +86,7 @@ macro_rules! real {
             const ONE: Self = 1.0;
             const MIN_NORMAL: Self = $t::MIN_POSITIVE;
             const MAX: Self = $t::MAX;
+            const EXPONENT_OF_ONE: u32 = $t::MAX_EXP as u32 - 1;
 
             #[inline(always)]
             fn from_f64(value: f64) -> Self {
@@ -114,6 +122,14 @@ macro_rules! real {
             #[inline(always)]
             fn with_sign_of(self, other: Self) -> Self {
                 self.copysign(other)
+            }
+            #[inline(always)]
+            fn sign_bit(self) -> u32 {
+                (self.to_bits() >> (8 * size_of::<$t>() - 1)) as u32
+            }
+            #[inline(always)]
+            fn exponent_and_mantissa(self, mantissa_bits: u32) -> u32 {
+                (self.abs().to_bits() >> ($t::MANTISSA_DIGITS - 1 - mantissa_bits)) as u32
             }
             fn next_below(self) -> Self {
                 self.next_down()
@@ -381,6 +397,7 @@ pub(crate) fn spanning<T: Real>(a: (T, T), b: (T, T)) -> (T, T) {
 }
 
 /// Smallest and largest value of a slice without NaN; (0, 0) of an empty one.
+#[inline]
 pub(crate) fn min_max<T: Real>(values: &[T]) -> (T, T) {
     const LANES: usize = 16;
     let Some(&first) = values.first() else { return (T::ZERO, T::ZERO) };
@@ -394,9 +411,16 @@ pub(crate) fn min_max<T: Real>(values: &[T]) -> (T, T) {
     }
     let smaller = |a: T, b: T| if b < a { b } else { a };
     let larger = |a: T, b: T| if b > a { b } else { a };
-    let min = min.iter().chain(rest).copied().fold(first, smaller);
-    let max = max.iter().chain(rest).copied().fold(first, larger);
-    (min, max)
+    // By halves, which is a few steps on vectors.
+    let mut half = LANES / 2;
+    while half > 0 {
+        for lane in 0..half {
+            min[lane] = smaller(min[lane], min[lane + half]);
+            max[lane] = larger(max[lane], max[lane + half]);
+        }
+        half /= 2;
+    }
+    (rest.iter().copied().fold(min[0], smaller), rest.iter().copied().fold(max[0], larger))
 }
 
 /// x, or the bound that it is beyond.

@@ -80,24 +80,24 @@ impl<T: Real> FloatGrid<T> {
         if self.format.specials() == Specials::Ieee { f64::INFINITY } else { f64::NAN }
     }
 
-    /// The code of a number of the format, or of what a number beyond the largest became.
+    /// The codes of numbers of the format, or of what numbers beyond the largest became.
     #[inline(always)]
-    pub(super) fn pattern(&self, value: f64) -> u32 {
-        let (mantissa_bits, bias) = (self.format.mantissa_bits(), self.format.bias());
-        let sign = u32::from(value.is_sign_negative()) << (self.format.bits() - 1);
-        let magnitude = value.abs();
-        if !magnitude.is_finite() {
-            // What a number beyond the largest became: ±∞, or the one NaN there is. ONNX's and numpy's casts give NaN the sign of that number.
-            let overflow = self.format.overflow_code().unwrap_or(0);
-            return if self.format.specials() == Specials::NanIsNegativeZero { overflow } else { sign | overflow };
+    pub(super) fn patterns(&self, values: &[T], patterns: &mut [u32]) {
+        let (mantissa_bits, sign_at) = (self.format.mantissa_bits(), self.format.bits() - 1);
+        // Exponent and mantissa stand side by side in the data's type, too, with another bias.
+        let bias = (T::EXPONENT_OF_ONE.wrapping_add_signed(-self.format.bias())) << mantissa_bits;
+        let smallest_step = T::from_f64(self.format.smallest_normal() * power_of_two(-(mantissa_bits as i32)));
+        // What a number beyond the largest became: ±∞, or the one NaN there is. ONNX's and numpy's casts give NaN the sign of that number.
+        let overflow = self.format.overflow_code().unwrap_or(0);
+        let keeps_sign = self.format.specials() != Specials::NanIsNegativeZero;
+        for (pattern, &value) in patterns.iter_mut().zip(values) {
+            let magnitude = value.abs();
+            let normal = magnitude.exponent_and_mantissa(mantissa_bits).wrapping_sub(bias);
+            let subnormal = (magnitude / smallest_step).small_to_u32();
+            let sign = value.sign_bit() << sign_at;
+            let number = sign | if magnitude < self.smallest_normal { subnormal } else { normal };
+            *pattern = if magnitude.is_finite() { number } else { overflow | if keeps_sign { sign } else { 0 } };
         }
-        if magnitude < self.format.smallest_normal() {
-            let steps = magnitude / (self.format.smallest_normal() * power_of_two(-(mantissa_bits as i32)));
-            return sign | steps as u32;
-        }
-        // Exponent and mantissa stand side by side in f64, too.
-        let bits = magnitude.to_bits() >> (52 - mantissa_bits);
-        sign | (bits - ((1023 - bias) as u64).wrapping_shl(mantissa_bits)) as u32
     }
 
     /// What codes stand for.

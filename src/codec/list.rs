@@ -100,18 +100,21 @@ impl<T: Real> ListGrid<T> {
                 *x = outside(*x, T::from_f64((position + usize::from(rises)) as f64));
             }
         } else if self.thresholds.len() <= COMPARED {
-            const PIECE: usize = 64;
-            for numbers in numbers.chunks_mut(PIECE) {
+            // As many at a time as stay in registers.
+            const PIECE: usize = 32;
+            let (pieces, rest) = numbers.as_chunks_mut::<PIECE>();
+            for numbers in pieces {
                 let mut positions = [T::ZERO; PIECE];
                 for &threshold in &self.thresholds {
-                    for (position, &x) in positions.iter_mut().zip(&*numbers) {
-                        *position = *position + if x > threshold { T::ONE } else { T::ZERO };
+                    for lane in 0..PIECE {
+                        positions[lane] = positions[lane] + if numbers[lane] > threshold { T::ONE } else { T::ZERO };
                     }
                 }
-                for (x, position) in numbers.iter_mut().zip(positions) {
-                    *x = outside(*x, position);
+                for lane in 0..PIECE {
+                    numbers[lane] = outside(numbers[lane], positions[lane]);
                 }
             }
+            rest.iter_mut().for_each(|x| *x = outside(*x, T::from_f64(self.search(*x) as f64)));
         } else {
             numbers.iter_mut().for_each(|x| *x = outside(*x, T::from_f64(self.search(*x) as f64)));
         }
@@ -124,9 +127,11 @@ impl<T: Real> ListGrid<T> {
     /// Positions to levels.
     #[inline(always)]
     pub(super) fn levels(&self, positions: &mut [T]) {
+        let nan = T::from_f64(f64::NAN);
+        let (levels, last) = (&self.levels[..], self.last_position());
         for position in positions {
-            let level = if *position >= T::ZERO { self.levels.get(position.small_to_u32() as usize) } else { None };
-            *position = level.copied().unwrap_or(T::from_f64(f64::NAN));
+            let level = levels[(position.small_to_u32() as usize).min(last)];
+            *position = if *position >= T::ZERO { level } else { nan };
         }
     }
 

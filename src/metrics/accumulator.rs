@@ -108,10 +108,10 @@ impl MetricsAccumulator {
         }
     }
 
-    /// Adds the sums of the next block, which begins where [`MetricsAccumulator::push`] stands.
+    /// Adds the sums of the next block, which begins where [`MetricsAccumulator::push`] stands. The last may be short; nothing comes after it.
     pub(crate) fn push_block(&mut self, sums: Sums) {
         self.add_subtree(self.next / BLOCK_LEN, 0, sums);
-        self.next += BLOCK_LEN;
+        self.next += sums.elements;
     }
 
     /// Adds a run of blocks, and joins it with its neighbour as long as the two are halves of a run of twice as many.

@@ -14,6 +14,7 @@ use crate::granularity::{Belonging, Layout};
 use crate::optimum::{self, Grid, Optimum, optimal_scale, optimal_scale_and_zero_point};
 use crate::scale::{ScaleFormat, ScaleRule, SecondLevel, Target};
 use crate::scheme::{Mapping, Scheme, SymmetricRange};
+use crate::simd::for_vectors;
 use crate::tensor::{Real, TASK_LEN, Tensor, larger_magnitude, min_max, spanning, with_values};
 
 impl Scheme {
@@ -72,7 +73,7 @@ impl<T: Real> Blocks<T> for TensorBlocks<'_, T> {
                     let values = &chunk[segment.elements.start - start..segment.elements.end - start];
                     let ranges = match segment.belonging {
                         Belonging::Shared => vec![min_max(values)],
-                        Belonging::Each => values.iter().map(|&x| (x, x)).collect(),
+                        Belonging::Runs { length, passed } => ranges_of_runs(values, length, passed),
                     };
                     match met.last_mut() {
                         // The next row of the same blocks, as of a channel on the last axis.
@@ -96,6 +97,20 @@ impl<T: Real> Blocks<T> for TensorBlocks<'_, T> {
 
     fn values(&self, block: usize) -> Vec<T> {
         self.layout.runs_of(block).flat_map(|run| self.values[run].iter().copied()).collect()
+    }
+}
+
+for_vectors! {
+    /// The range of each run of `length` values; of the first some have passed before.
+    fn ranges_of_runs<T: Real>(values: &[T], length: usize, passed: usize) -> Vec<(T, T)> {
+        if length == 1 {
+            return values.iter().map(|&x| (x, x)).collect();
+        }
+        let (first, rest) = values.split_at((length - passed).min(values.len()));
+        let mut ranges = Vec::with_capacity(rest.len().div_ceil(length) + 1);
+        ranges.push(min_max(first));
+        ranges.extend(rest.chunks(length).map(min_max));
+        ranges
     }
 }
 

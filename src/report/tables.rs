@@ -4,7 +4,7 @@ use polars::prelude::{DataFrame, IntoColumn, NamedFrom, Series};
 
 use crate::error::{Error, Result};
 use crate::format::Format;
-use crate::kernels::measure;
+use crate::kernels::measure_one;
 use crate::qparams::QParams;
 use crate::scheme::Scheme;
 use crate::tensor::Tensor;
@@ -60,7 +60,7 @@ pub fn elements(tensor: &Tensor, schemes: &[Scheme]) -> Result<DataFrame> {
 pub fn levels(tensor: &Tensor, scheme: &Scheme) -> Result<DataFrame> {
     let qparams = scheme.qparams(tensor)?;
     let (codes, values) = code_values(&qparams)?;
-    let all_counts = measure(tensor, &qparams)?.counts;
+    let all_counts = measure_one(tensor, &qparams)?.counts;
     let count = |code: &i32| all_counts.get((code - scheme.quant_min()) as usize).copied().unwrap_or(0);
     let counts: Vec<u64> = codes.iter().map(count).collect();
     let fractions: Vec<f64> = counts.iter().map(|&count| count as f64 / tensor.len() as f64).collect();

@@ -16,6 +16,7 @@ mod properties;
 mod quantize;
 mod report;
 mod scheme;
+mod simd;
 mod storage;
 mod tensor;
 
