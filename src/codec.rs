@@ -11,7 +11,7 @@ mod round;
 
 use crate::convention::{Convention, Order};
 use crate::error::{Error, Result};
-use crate::format::{Format, Rounding};
+use crate::format::{Format, Minifloat, Rounding};
 use crate::scheme::{Mapping, Overflow, Scheme};
 use crate::tensor::{Real, limit};
 
@@ -309,17 +309,28 @@ impl<T: Real> Codec<T> {
     }
 }
 
-/// The nearest number of a float format, as its code and its value, of one number: for scales. NaN's code is refused as `None`.
-pub(crate) fn encode_scalar(format: crate::format::Minifloat, value: f64) -> Option<(u32, f64)> {
-    let scheme = Scheme::cast(format);
-    let codec = Codec::<f64>::new(scheme);
-    let (mut code, mut pattern) = ([0.0], [0]);
-    codec.encode(&[value], 0, Shared { scale: 1.0, reciprocal: 1.0, offset: 0.0 }, &mut code);
-    if codec.count_clipped(&code) > 0 {
-        return None;
+/// Single numbers in a float format: for scales.
+#[derive(Debug)]
+pub(crate) struct ScalarCodec {
+    codec: Codec<f64>,
+    format: Minifloat,
+}
+
+impl ScalarCodec {
+    pub(crate) fn new(format: Minifloat) -> Self {
+        Self { codec: Codec::new(Scheme::cast(format)), format }
     }
-    codec.patterns(&code, &mut pattern);
-    Some((pattern[0], format.decode(pattern[0])))
+
+    /// The code and the value of the nearest number, ties to even; `None` beyond the largest.
+    pub(crate) fn encode(&self, value: f64) -> Option<(u32, f64)> {
+        let (mut code, mut pattern) = ([0.0], [0]);
+        self.codec.encode(&[value], 0, Shared { scale: 1.0, reciprocal: 1.0, offset: 0.0 }, &mut code);
+        if self.codec.count_clipped(&code) > 0 {
+            return None;
+        }
+        self.codec.patterns(&code, &mut pattern);
+        Some((pattern[0], self.format.decode(pattern[0])))
+    }
 }
 
 /// (quant_max + quant_min + 1) / 2, which torchao's float zero points are about: 8 of 0 to 15.

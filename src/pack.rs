@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::binary::{exponent, power_of_two};
-use crate::codec::encode_scalar;
+use crate::codec::ScalarCodec;
 use crate::convention::Convention;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
@@ -94,7 +94,7 @@ impl Quantized {
         let inexact = || Error::StoredScales { scheme: scheme.to_string() };
         let store = Storage::of_scales(scheme, qparams.dtype());
         let pack_scales = |scales: &[f64]| -> Result<Vec<u8>> {
-            let patterns = scales.iter().map(|&scale| store.pattern(scale)).collect::<Option<Vec<u64>>>().ok_or_else(inexact)?;
+            let patterns = store.patterns(scales).ok_or_else(inexact)?;
             Ok(pack(patterns.into_iter(), store.bits(), BitOrder::LowFirst))
         };
         let floats = |numbers: &[f64]| numbers.iter().flat_map(|&number| (number as f32).to_le_bytes()).collect::<Vec<u8>>();
@@ -115,8 +115,8 @@ impl Quantized {
             }
             (Mapping::Minimum, _) => {
                 let store = Storage::of_minimums(scheme, qparams.dtype());
-                let patterns = qparams.minimums().iter().map(|&minimum| store.pattern(minimum)).collect::<Option<Vec<u64>>>();
-                pack(patterns.ok_or_else(inexact)?.into_iter(), store.bits(), BitOrder::LowFirst)
+                let patterns = store.patterns(qparams.minimums()).ok_or_else(inexact)?;
+                pack(patterns.into_iter(), store.bits(), BitOrder::LowFirst)
             }
             _ => Vec::new(),
         };
@@ -266,12 +266,17 @@ impl Storage {
         }
     }
 
-    /// `None` of a number that cannot be written so.
-    fn pattern(self, value: f64) -> Option<u64> {
+    /// What is written of each number; `None` if one cannot be written so.
+    fn patterns(self, values: &[f64]) -> Option<Vec<u64>> {
+        let codec = if let Self::Float(float) = self { Some(ScalarCodec::new(float)) } else { None };
+        values.iter().map(|&value| self.pattern(value, codec.as_ref())).collect()
+    }
+
+    fn pattern(self, value: f64, codec: Option<&ScalarCodec>) -> Option<u64> {
         let pattern = match self {
             Self::F32 => (value as f32).to_bits().into(),
             Self::F64 => value.to_bits(),
-            Self::Float(float) => encode_scalar(float, value)?.0.into(),
+            Self::Float(_) => codec?.encode(value)?.0.into(),
             Self::PowerOfTwo { format, fraction_bits } => {
                 let stored = exponent(value) + fraction_bits;
                 let (smallest, largest) = format.exponents();

@@ -46,7 +46,7 @@ impl<T: Real> FloatGrid<T> {
     #[inline(always)]
     pub(super) fn round(&self, numbers: &mut [T], rounding: Rounding, index: usize) {
         // A piece at a time, whose steps stay in the first-level cache.
-        const PIECE: usize = 256;
+        const PIECE: usize = 128;
         let mut steps = [T::ZERO; PIECE];
         if self.negligible > T::ZERO {
             // Rounded down, a number just below 0 is not 0 however small it is.

@@ -6,10 +6,10 @@ use super::formulas::{Pair, Problem, Store, bounded};
 use super::{QParams, StoredScales};
 use crate::binary::{exponent, power_of_two};
 use crate::calibrate::Calibration;
-use crate::codec::encode_scalar;
+use crate::codec::ScalarCodec;
 use crate::divergence::kl_threshold;
 use crate::error::{Error, Result};
-use crate::format::Format;
+use crate::format::{Format, Minifloat};
 use crate::granularity::{Belonging, Layout};
 use crate::optimum::{self, Grid, Optimum, optimal_scale, optimal_scale_and_zero_point};
 use crate::scale::{ScaleFormat, ScaleRule, SecondLevel, Target};
@@ -176,8 +176,12 @@ pub(super) fn of_blocks<T: Real>(scheme: Scheme, blocks: &impl Blocks<T>) -> Res
 }
 
 fn pairs<T: Real>(scheme: Scheme, fits: &[Fit<T>]) -> Result<Vec<Pair<T>>> {
+    let codec = match scheme.scale_format() {
+        ScaleFormat::Float(float) if float != Minifloat::E8M0 => Some(ScalarCodec::new(float)),
+        _ => None,
+    };
     let pair = |(block, fit): (usize, &Fit<T>)| {
-        let stored = Stored { scheme, block, magnitude: fit.magnitude() };
+        let stored = Stored { scheme, codec: codec.as_ref(), block, magnitude: fit.magnitude() };
         match *fit {
             Fit::Range(min, max) => Problem { scheme, block, min, max }.solve(&stored),
             Fit::Scale { scale, .. } => {
@@ -306,7 +310,7 @@ fn powers_of_two(scheme: Scheme, magnitude: f64) -> Vec<f64> {
 /// more bits those around it. None where it has none as small or as large, and where scales are relative to another.
 fn stored_scales(scheme: Scheme, exact: f64) -> Vec<f64> {
     let (ScaleFormat::Float(format), None) = (scheme.scale_format(), scheme.second_level()) else { return Vec::new() };
-    let Some((code, _)) = encode_scalar(format, exact).filter(|(_, nearest)| *nearest > 0.0) else { return Vec::new() };
+    let Some((code, _)) = ScalarCodec::new(format).encode(exact).filter(|(_, nearest)| *nearest > 0.0) else { return Vec::new() };
     let codes = if format.bits() <= 8 { 0..=format.largest_code() } else { code - 1..=(code + 1).min(format.largest_code()) };
     codes.map(|code| format.decode(code)).filter(|scale| *scale > 0.0).collect()
 }
@@ -325,21 +329,23 @@ fn magnitude_levels(scheme: Scheme) -> usize {
 }
 
 /// How a block's scale is stored.
-struct Stored<T> {
+struct Stored<'a, T> {
     scheme: Scheme,
+    /// Of scales in a float format.
+    codec: Option<&'a ScalarCodec>,
     block: usize,
     /// Of the block's values, as calibrated.
     magnitude: T,
 }
 
-impl<T: Real> Store<T> for Stored<T> {
+impl<T: Real> Store<T> for Stored<'_, T> {
     fn store(&self, scale: T) -> Result<T> {
         let format = self.scheme.scale_format();
         if format.is_power_of_two() {
             return self.power_of_two(scale);
         }
         let (block, value, name) = (self.block, scale.to_f64(), || format.to_string());
-        match nearest(format, scale) {
+        match self.nearest(scale) {
             Some(stored) if stored > T::ZERO => Ok(stored),
             Some(_) => Err(Error::ScaleUnderflow { block, scale: value, format: name() }),
             None => Err(Error::ScaleOverflow { block, scale: value, format: name() }),
@@ -348,24 +354,24 @@ impl<T: Real> Store<T> for Stored<T> {
 
     fn store_minimum(&self, minimum: T) -> Result<T> {
         let format = self.scheme.scale_format();
-        let stored = if format.is_power_of_two() { Some(minimum) } else { nearest(format, minimum) };
+        let stored = if format.is_power_of_two() { Some(minimum) } else { self.nearest(minimum) };
         let overflow = || Error::MinimumOverflow { block: self.block, minimum: minimum.to_f64(), format: format.to_string() };
         stored.ok_or_else(overflow)
     }
 }
 
-/// The nearest number of the format that scales are stored in; `None` beyond its largest.
-fn nearest<T: Real>(format: ScaleFormat, value: T) -> Option<T> {
-    match format {
-        ScaleFormat::Data | ScaleFormat::PowerOfTwo => Some(value),
-        ScaleFormat::F32 => {
-            Some(value.to_f64() as f32).filter(|stored| stored.is_finite()).map(|stored| T::from_f64(stored.into()))
+impl<T: Real> Stored<'_, T> {
+    /// The nearest number of the format that scales are stored in; `None` beyond its largest.
+    fn nearest(&self, value: T) -> Option<T> {
+        match (self.codec, self.scheme.scale_format()) {
+            (Some(codec), _) => codec.encode(value.to_f64()).map(|(_, stored)| T::from_f64(stored)),
+            (None, ScaleFormat::F32) => {
+                Some(value.to_f64() as f32).filter(|stored| stored.is_finite()).map(|stored| T::from_f64(stored.into()))
+            }
+            _ => Some(value),
         }
-        ScaleFormat::Float(float) => encode_scalar(float, value.to_f64()).map(|(_, stored)| T::from_f64(stored)),
     }
-}
 
-impl<T: Real> Stored<T> {
     /// The power of two that the rule says; one that a search found is one already.
     fn power_of_two(&self, scale: T) -> Result<T> {
         let rule = self.scheme.scale_rule();

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::codec::encode_scalar;
+use crate::codec::ScalarCodec;
 use crate::convention::Convention;
 use crate::dtype::Dtype;
 use crate::format::{Codebook, Minifloat};
@@ -68,6 +68,7 @@ impl StoredScales {
             tensor_scale => f64::from(tensor_scale.max(f32::from_bits(1))),
         };
         let second = T::from_f64(tensor_scale);
+        let codec = ScalarCodec::new(format);
         let of_block = |&magnitude: &T| {
             let (relative, smallest) = match convention {
                 Convention::TorchAo => (magnitude / largest / second, format.smallest_normal()),
@@ -79,7 +80,7 @@ impl StoredScales {
             };
             // Rounding may carry the largest past the format's largest.
             let relative = relative.to_f64().clamp(smallest, format.largest());
-            encode_scalar(format, relative).map_or(smallest, |(_, scale)| scale)
+            codec.encode(relative).map_or(smallest, |(_, scale)| scale)
         };
         Self::Tensor { tensor_scale, block_scales: magnitudes.iter().map(of_block).collect() }
     }
