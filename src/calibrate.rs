@@ -6,6 +6,7 @@ use std::str::FromStr;
 use crate::error::{Error, Result};
 use crate::format::whole_number;
 use crate::optimum::MAX_EXPONENT;
+use crate::sample::Sample;
 use crate::tensor::{Real, larger_magnitude, limit, min_max};
 
 /// How the range that codes cover is taken from the values of a block.
@@ -65,34 +66,29 @@ impl Calibration {
     }
 
     /// (low, high) of values that may lie to both sides of 0. Searches look at more than a range and are answered as min-max here.
-    pub(crate) fn range<T: Real>(self, mut values: Vec<T>) -> (T, T) {
+    pub(crate) fn range<T: Real>(self, sample: Sample<T>) -> (T, T) {
         match self {
             Self::Percentile(p) => {
-                let low = percentile(&mut values, (100.0 - p) / 2.0);
-                let high = percentile(&mut values, (100.0 + p) / 2.0);
-                (low, high)
+                let mut values = sample.values.to_vec();
+                let mut at = |p: f64| percentile(&mut values, sample.counts(), p);
+                (at((100.0 - p) / 2.0), at((100.0 + p) / 2.0))
             }
             Self::Sigma(k) => {
-                let (mean, deviation) = mean_and_deviation(&values);
-                let (min, max) = min_max(&values);
+                let (mean, deviation) = mean_and_deviation(sample);
+                let (min, max) = min_max(sample.values);
                 (limit(T::from_f64(mean - k * deviation), min, max), limit(T::from_f64(mean + k * deviation), min, max))
             }
-            _ => min_max(&values),
+            _ => min_max(sample.values),
         }
     }
 
     /// (-a, a), where a is the magnitude to cover. Likewise.
-    pub(crate) fn magnitude<T: Real>(self, mut values: Vec<T>) -> (T, T) {
+    pub(crate) fn magnitude<T: Real>(self, sample: Sample<T>) -> (T, T) {
+        let magnitudes = || sample.values.iter().map(|x| x.abs()).collect::<Vec<T>>();
         let magnitude = match self {
-            Self::Percentile(p) => {
-                values.iter_mut().for_each(|x| *x = x.abs());
-                percentile(&mut values, p)
-            }
-            Self::AbsMean => {
-                values.iter_mut().for_each(|x| *x = x.abs());
-                T::from_f64(mean_and_deviation(&values).0)
-            }
-            _ => larger_magnitude(self.range(values)),
+            Self::Percentile(p) => percentile(&mut magnitudes(), sample.counts(), p),
+            Self::AbsMean => T::from_f64(mean_and_deviation(Sample::new(&magnitudes(), sample.counts().unwrap_or_default())).0),
+            _ => larger_magnitude(self.range(sample)),
         };
         (-magnitude, magnitude)
     }
@@ -130,24 +126,42 @@ impl FromStr for Calibration {
 }
 
 /// Mean and standard deviation, with n in the denominator, of some values. Sums in f64 in the order of the values, the squares about the mean.
-fn mean_and_deviation<T: Real>(values: &[T]) -> (f64, f64) {
-    let n = values.len().max(1) as f64;
+fn mean_and_deviation<T: Real>(sample: Sample<T>) -> (f64, f64) {
+    let n = sample.len().max(1) as f64;
     // Scaled, so that the sum of finite numbers is finite.
-    let mean = values.iter().map(|x| x.to_f64() / n).sum::<f64>();
-    let variance = values.iter().map(|x| (x.to_f64() - mean).powi(2) / n).sum::<f64>();
+    let mean = sample.weighted().map(|(x, count)| x.to_f64() / n * count as f64).sum::<f64>();
+    let variance = sample.weighted().map(|(x, count)| (x.to_f64() - mean).powi(2) / n * count as f64).sum::<f64>();
     (mean, variance.sqrt())
 }
 
-/// `numpy.percentile(values, p)`: the value at rank (n - 1)·p/100, interpolated linearly between its neighbours, in f64.
-/// Reorders the values; 0 of none.
-fn percentile<T: Real>(values: &mut [T], p: f64) -> T {
-    let Some(last) = values.len().checked_sub(1) else { return T::ZERO };
+/// `numpy.percentile(values, p)`: the value at rank (n - 1)·p/100, interpolated linearly between its neighbours, in f64; 0 of none. Reorders
+/// values that occur once each.
+fn percentile<T: Real>(values: &mut [T], counts: Option<&[u64]>, p: f64) -> T {
+    let Some(last) = Sample::new(values, counts.unwrap_or_default()).len().checked_sub(1) else { return T::ZERO };
     let rank = (p / 100.0).clamp(0.0, 1.0) * last as f64;
-    let below = rank.floor() as usize;
-    let (_, &mut low, above) = values.select_nth_unstable_by(below, |a, b| a.to_f64().total_cmp(&b.to_f64()));
-    let high = if above.is_empty() { low } else { min_max(above).0 };
-    let (low, high, weight) = (low.to_f64(), high.to_f64(), rank - below as f64);
+    let (low, high) = if let Some(counts) = counts {
+        ranked(Sample::new(values, counts), rank.floor() as u64)
+    } else {
+        let (_, &mut low, above) = values.select_nth_unstable_by(rank.floor() as usize, |a, b| a.to_f64().total_cmp(&b.to_f64()));
+        (low, if above.is_empty() { low } else { min_max(above).0 })
+    };
+    let (low, high, weight) = (low.to_f64(), high.to_f64(), rank - rank.floor());
     // From the nearer end, as numpy does, so that weight 1 gives exactly `high`. Half-differences cannot overflow.
     let step = high / 2.0 - low / 2.0;
     T::from_f64(if weight < 0.5 { low + 2.0 * weight * step } else { high - 2.0 * (1.0 - weight) * step })
+}
+
+/// The value of this rank among all occurrences, counted from 0 in rising order, and the next.
+fn ranked<T: Real>(sample: Sample<T>, rank: u64) -> (T, T) {
+    let mut pairs: Vec<(T, u64)> = sample.weighted().filter(|(_, count)| *count > 0).collect();
+    pairs.sort_unstable_by(|a, b| a.0.to_f64().total_cmp(&b.0.to_f64()));
+    let at = |rank: u64| {
+        let mut passed = 0_u64;
+        let is_there = |(_, count): &&(T, u64)| {
+            passed = passed.saturating_add(*count);
+            passed > rank
+        };
+        pairs.iter().find(is_there).or(pairs.last()).map_or(T::ZERO, |(value, _)| *value)
+    };
+    (at(rank), at(rank.saturating_add(1)))
 }

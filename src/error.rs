@@ -214,18 +214,20 @@ pub enum Error {
         scheme: String,
     },
 
-    /// Batches that divide into different numbers of blocks.
-    #[error("this batch has {blocks} blocks, but those before had {expected}: calibrate batches of one shape, or per tensor")]
+    /// Batches that divide into other blocks than those before.
+    #[error(
+        "this batch has {blocks:?} blocks along its axes, but those before had {expected:?}: calibrate batches of one shape, or per tensor"
+    )]
     BatchBlocks {
-        /// Blocks of this batch.
-        blocks: usize,
-        /// Blocks of those before.
-        expected: usize,
+        /// Blocks of this batch along each axis that has several.
+        blocks: Vec<usize>,
+        /// The same of those before.
+        expected: Vec<usize>,
     },
 
     /// Observers that cannot be made one.
     #[error(
-        "observers of `{scheme}` and `{other}` cannot be merged: they must be of one scheme and no moving averages, which depend on order"
+        "observers of `{scheme}` and `{other}` cannot be merged: they must be of one scheme, with as many bins if they keep histograms, and no moving averages, which depend on order"
     )]
     Merge {
         /// The scheme of the one.

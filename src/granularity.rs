@@ -208,6 +208,11 @@ impl Layout {
         self.blocks
     }
 
+    /// Blocks along each axis that has several.
+    pub(crate) fn blocks_on_axes(&self) -> Vec<usize> {
+        (0..self.shape.len()).map(|axis| self.blocks_on(axis)).filter(|&blocks| blocks > 1).collect()
+    }
+
     /// Blocks along an axis.
     fn blocks_on(&self, axis: usize) -> usize {
         self.shape[axis].div_ceil(self.block[axis])

@@ -22,6 +22,7 @@ use norm::Norm;
 use squared::Squared;
 
 use crate::binary::scaled;
+use crate::sample::Sample;
 use crate::sorted::Sorted;
 
 /// The values that codes stand for, at scale 1.
@@ -79,7 +80,7 @@ const FAR: f64 = 1_267_650_600_228_229_401_496_703_205_376.0;
 /// 32 (one thread) on int4 500, int8 3500, in blocks of 64 on NF4 600; with zero point, uint8, 2¹² values 13 and 2²⁰ values 350.
 /// 2²⁰ values on 12 bits take 4 s; on 16 bits and f16 the search gives up. p = 1: 2¹² values on int8 60, 2²⁰ on int4 4000;
 /// 2²⁰ on int8 with p ≠ 2 gives up as a rule.
-pub(crate) fn optimal_scale(values: &[f64], grid: Grid, p: f64) -> Option<Optimum> {
+pub(crate) fn optimal_scale<'a>(values: impl Into<Sample<'a, f64>>, grid: Grid, p: f64) -> Option<Optimum> {
     let data = Sorted::new(values)?;
     let (mut listed, mut thresholds) = (Vec::new(), Vec::new());
     let (levels, levels_exponent) = Levels::of(grid, &mut listed, &mut thresholds)?;
@@ -91,7 +92,12 @@ pub(crate) fn optimal_scale(values: &[f64], grid: Grid, p: f64) -> Option<Optimu
 /// quant_max): the global minimum over both. Otherwise as [`optimal_scale`].
 ///
 /// Cost: most zero points are discarded many at a time, by bounds: 8 bits take some three times as long as one symmetric grid.
-pub(crate) fn optimal_scale_and_zero_point(values: &[f64], quant_min: i64, quant_max: i64, p: f64) -> Option<Optimum> {
+pub(crate) fn optimal_scale_and_zero_point<'a>(
+    values: impl Into<Sample<'a, f64>>,
+    quant_min: i64,
+    quant_max: i64,
+    p: f64,
+) -> Option<Optimum> {
     if quant_min >= quant_max {
         return None;
     }
@@ -106,7 +112,12 @@ pub(crate) fn optimal_scale_and_zero_point(values: &[f64], quant_min: i64, quant
 /// Candidates that are not positive, or 2¹⁰⁰ away from any use, are passed over; None if none is left, and for no values,
 /// only zeros, and p out of range. Cost: a sort of the values, and O(min(L log n, n log L)) a candidate for p = 2, O(n log L)
 /// for others.
-pub(crate) fn best_of(values: &[f64], grid: Grid, candidates: impl Iterator<Item = f64>, p: f64) -> Option<f64> {
+pub(crate) fn best_of<'a>(
+    values: impl Into<Sample<'a, f64>>,
+    grid: Grid,
+    candidates: impl Iterator<Item = f64>,
+    p: f64,
+) -> Option<f64> {
     let data = Sorted::new(values)?;
     let (mut listed, mut thresholds) = (Vec::new(), Vec::new());
     let (levels, levels_exponent) = Levels::of(grid, &mut listed, &mut thresholds)?;

@@ -2,6 +2,7 @@
 
 mod fit;
 mod formulas;
+mod histogram;
 mod observer;
 mod second_level;
 

@@ -4,6 +4,7 @@ use rayon::slice::ParallelSliceMut;
 
 use crate::binary::{exponent, scaled};
 use crate::double_double::DoubleDouble;
+use crate::sample::Sample;
 
 /// Ranks between two stored sums: 2 bytes a value for the sums, and a few additions to get from a stored sum to a rank.
 const STRIDE: usize = 8;
@@ -27,7 +28,12 @@ pub(crate) struct Sorted {
 
 impl Sorted {
     /// None if there is no value other than 0.
-    pub(crate) fn new(values: &[f64]) -> Option<Self> {
+    pub(crate) fn new<'a>(sample: impl Into<Sample<'a, f64>>) -> Option<Self> {
+        Self::of_sample(sample.into())
+    }
+
+    fn of_sample(sample: Sample<f64>) -> Option<Self> {
+        let values = sample.values;
         let largest = values.iter().fold(0.0_f64, |largest, value| largest.max(value.abs()));
         if largest == 0.0 {
             return None;
@@ -35,12 +41,22 @@ impl Sorted {
         let exponent = exponent(largest);
         // Adding 0 makes -0 to 0.
         let mut values: Vec<f64> = values.iter().map(|value| scaled(*value, -exponent) + 0.0).collect();
-        if values.len() < PARALLEL {
-            values.sort_unstable_by(f64::total_cmp);
-        } else {
-            values.par_sort_unstable_by(f64::total_cmp);
-        }
-        let counts = count(&mut values);
+        let counts = match sample.counts() {
+            Some(counts) => {
+                let pairs = values.into_iter().zip(counts.iter().copied()).collect();
+                let counts;
+                (values, counts) = with_counts(pairs);
+                counts
+            }
+            None => {
+                if values.len() < PARALLEL {
+                    values.sort_unstable_by(f64::total_cmp);
+                } else {
+                    values.par_sort_unstable_by(f64::total_cmp);
+                }
+                count(&mut values)
+            }
+        };
         let mut data = Self {
             values,
             counts,
@@ -131,6 +147,22 @@ impl Sorted {
     pub(crate) fn exponent(&self) -> i32 {
         self.exponent
     }
+}
+
+/// The values that occur, rising, and how often; one that occurs 2³² times is two values.
+fn with_counts(mut pairs: Vec<(f64, u64)>) -> (Vec<f64>, Vec<u32>) {
+    pairs.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+    let (mut values, mut counts) = (Vec::with_capacity(pairs.len()), Vec::with_capacity(pairs.len()));
+    for equal in pairs.chunk_by(|a, b| a.0 == b.0) {
+        let mut left = equal.iter().fold(0_u64, |total, (_, count)| total.saturating_add(*count));
+        while left > 0 {
+            let count = u32::try_from(left).unwrap_or(u32::MAX);
+            values.push(equal[0].0);
+            counts.push(count);
+            left -= u64::from(count);
+        }
+    }
+    (values, counts)
 }
 
 /// Removes repeated values of a sorted list, and says how often each occurred; nothing if each occurred once.

@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::format::{Format, Minifloat};
 use crate::granularity::{Belonging, Layout};
 use crate::optimum::{self, Grid, Optimum, optimal_scale, optimal_scale_and_zero_point};
+use crate::sample::Sample;
 use crate::scale::{ScaleFormat, ScaleRule, SecondLevel, Target};
 use crate::scheme::{Mapping, Scheme, SymmetricRange};
 use crate::simd::for_vectors;
@@ -38,8 +39,8 @@ pub(super) trait Blocks<T>: Sync {
     fn count(&self) -> usize;
     /// The smallest and the largest value of each block.
     fn ranges(&self) -> Vec<(T, T)>;
-    /// All values of a block.
-    fn values(&self, block: usize) -> Vec<T>;
+    /// All values of a block, and how often each occurs: no counts if each occurs once.
+    fn values(&self, block: usize) -> (Vec<T>, Vec<u64>);
 }
 
 /// The first of some blocks in turn, and the smallest and the largest value met of each.
@@ -95,8 +96,8 @@ impl<T: Real> Blocks<T> for TensorBlocks<'_, T> {
         ranges.into_iter().map(|range| range.unwrap_or((T::ZERO, T::ZERO))).collect()
     }
 
-    fn values(&self, block: usize) -> Vec<T> {
-        self.layout.runs_of(block).flat_map(|run| self.values[run].iter().copied()).collect()
+    fn values(&self, block: usize) -> (Vec<T>, Vec<u64>) {
+        (self.layout.runs_of(block).flat_map(|run| self.values[run].iter().copied()).collect(), Vec::new())
     }
 }
 
@@ -214,7 +215,10 @@ fn fits<T: Real>(scheme: Scheme, blocks: &impl Blocks<T>) -> Result<Vec<Fit<T>>>
         return Ok(blocks.ranges().into_iter().map(|(min, max)| Fit::Range(min, max)).collect());
     }
     let levels = search_levels(scheme);
-    let fit = |block| fit(scheme, block, blocks.values(block), &levels);
+    let fit = |block| {
+        let (values, counts) = blocks.values(block);
+        fit(scheme, block, Sample::new(&values, &counts), &levels)
+    };
     let fits: Vec<Result<Fit<T>>> = (0..blocks.count()).into_par_iter().map(fit).collect();
     // Collected in order first: of several errors the first block's is told, whichever thread came first.
     fits.into_iter().collect()
@@ -228,22 +232,24 @@ fn search_levels(scheme: Scheme) -> Vec<f64> {
     }
 }
 
-fn fit<T: Real>(scheme: Scheme, block: usize, values: Vec<T>, levels: &[f64]) -> Result<Fit<T>> {
+fn fit<T: Real>(scheme: Scheme, block: usize, sample: Sample<T>, levels: &[f64]) -> Result<Fit<T>> {
     let calibration = scheme.calibration();
-    let (min, max) = min_max(&values);
+    let (min, max) = min_max(sample.values);
+    let counts = sample.counts().unwrap_or_default();
     let power = match calibration {
         Calibration::Mse => 2.0,
         Calibration::Lp(p) => p,
         _ => {
             let (low, high) = match (calibration, scheme.mapping()) {
                 (Calibration::Kl, _) => {
-                    let magnitudes: Vec<f64> = values.iter().map(|x| x.abs().to_f64()).collect();
+                    let magnitudes: Vec<f64> = sample.values.iter().map(|x| x.abs().to_f64()).collect();
+                    let magnitudes = Sample::new(&magnitudes, counts);
                     // A block of zeros has no histogram.
-                    let threshold = T::from_f64(kl_threshold(&magnitudes, magnitude_levels(scheme)).unwrap_or(0.0));
+                    let threshold = T::from_f64(kl_threshold(magnitudes, magnitude_levels(scheme)).unwrap_or(0.0));
                     (-threshold, threshold)
                 }
-                (_, Mapping::Symmetric) => calibration.magnitude(values),
-                _ => calibration.range(values),
+                (_, Mapping::Symmetric) => calibration.magnitude(sample),
+                _ => calibration.range(sample),
             };
             let keeps_only_zeros = low == T::ZERO && high == T::ZERO && (min < T::ZERO || max > T::ZERO);
             return if keeps_only_zeros {
@@ -253,12 +259,13 @@ fn fit<T: Real>(scheme: Scheme, block: usize, values: Vec<T>, levels: &[f64]) ->
             };
         }
     };
-    let values: Vec<f64> = values.iter().map(|x| x.to_f64()).collect();
+    let values: Vec<f64> = sample.values.iter().map(|x| x.to_f64()).collect();
+    let values = Sample::new(&values, counts);
     let magnitude = larger_magnitude((min, max));
     let (quant_min, quant_max) = (scheme.quant_min(), scheme.quant_max());
     if scheme.mapping() == Mapping::Asymmetric {
-        let found = optimal_scale_and_zero_point(&values, quant_min.into(), quant_max.into(), power);
-        return Ok(match proven(found, block, values.len())? {
+        let found = optimal_scale_and_zero_point(values, quant_min.into(), quant_max.into(), power);
+        return Ok(match proven(found, block, values.values.len())? {
             Some(found) => Fit::ScaleAndZeroPoint { scale: T::from_f64(found.scale), zero_point: found.zero_point },
             None => Fit::Range(min, max),
         });
@@ -269,12 +276,12 @@ fn fit<T: Real>(scheme: Scheme, block: usize, values: Vec<T>, levels: &[f64]) ->
         _ => Grid::Listed(levels),
     };
     let scale = if scheme.scale_format().is_power_of_two() {
-        optimum::best_of(&values, grid, powers_of_two(scheme, magnitude.to_f64()).into_iter(), power)
+        optimum::best_of(values, grid, powers_of_two(scheme, magnitude.to_f64()).into_iter(), power)
     } else {
-        let exact = proven(optimal_scale(&values, grid, power), block, values.len())?.map(|found| found.scale);
+        let exact = proven(optimal_scale(values, grid, power), block, values.values.len())?.map(|found| found.scale);
         exact.map(|exact| {
             let stored = stored_scales(scheme, exact);
-            optimum::best_of(&values, grid, stored.into_iter(), power).unwrap_or(exact)
+            optimum::best_of(values, grid, stored.into_iter(), power).unwrap_or(exact)
         })
     };
     Ok(match scale {

@@ -1,7 +1,7 @@
 //! Observers, and that no scale and no codebook is better than the best.
 
 use quantlens::{
-    Codebook, Dtype, Format, Mapping, Metrics, Minifloat, Observer, QParams, Scheme, Synthetic, Tensor, fake_quantize_with,
+    Codebook, Dtype, Error, Format, Mapping, Metrics, Minifloat, Observer, QParams, Scheme, Synthetic, Tensor, fake_quantize_with,
 };
 
 use crate::naive::{Grid, Rng};
@@ -52,6 +52,106 @@ fn batches_give_the_parameters_of_all_of_them_together() {
             assert_eq!(merged.qparams().unwrap(), whole, "{name} {cuts:?}");
         }
     }
+}
+
+/// Batches of very different magnitudes, in any order, cut and merged anyhow: the histogram is that of all values.
+#[test]
+fn a_histogram_does_not_depend_on_the_order_of_batches() {
+    let mut rng = Rng::new(5);
+    for name in ["int4-sym-mse", "uint8-asym-p99.9", "int8-sym-kl", "uint4-asym-mse", "int8-sym-sigma2", "ternary", "e2m1-lp3"] {
+        let scheme: Scheme = name.parse().unwrap();
+        for bins in [2, 16, 2048] {
+            let mut values: Vec<f32> =
+                Synthetic::normal(0.0, 1.0).seed(6).tensor::<f32>("x", &[600]).unwrap().values::<f32>().unwrap().to_vec();
+            values.extend([0.0, -0.0, 1e-30, -1e-30, 1e-42, 3.0, 3.0]);
+            if bins == 16 {
+                values.extend([1e30, -2e30]);
+            }
+            let mut found: Option<QParams> = None;
+            for round in 0..6 {
+                // Shuffled, and cut into batches.
+                for index in (1..values.len()).rev() {
+                    values.swap(index, rng.next() as usize % (index + 1));
+                }
+                let mut observers: Vec<Observer> = Vec::new();
+                let mut at = 0;
+                while at < values.len() {
+                    let end = (at + 1 + rng.next() as usize % 200).min(values.len());
+                    let batch = Tensor::from_slice("batch", &values[at..end]).unwrap();
+                    if observers.is_empty() || rng.next().is_multiple_of(2) {
+                        observers.push(Observer::histogram(scheme, bins).unwrap());
+                    }
+                    observers.last_mut().unwrap().observe(&batch).unwrap();
+                    at = end;
+                }
+                while observers.len() > 1 {
+                    let other = observers.swap_remove(rng.next() as usize % observers.len());
+                    let into = rng.next() as usize % observers.len();
+                    observers[into].merge(other).unwrap();
+                }
+                let qparams = observers[0].qparams().unwrap();
+                assert_eq!(*found.get_or_insert(qparams.clone()), qparams, "{name} {bins} {round}");
+            }
+        }
+    }
+}
+
+/// With more bins than values differ it is exact; with 2048 bins it is near.
+#[test]
+fn a_histogram_is_near_to_all_values() {
+    let whole: Vec<f64> = (-100_i32..=100).flat_map(|k| vec![f64::from(k); 1 + k.unsigned_abs() as usize % 3]).collect();
+    let normal = Synthetic::normal(0.1, 1.0).outliers(0.001, 5.0).seed(7).tensor::<f64>("x", &[65_536]).unwrap();
+    for name in [
+        "int4-sym-mse",
+        "uint8-asym-p99",
+        "int8-sym-p99.9",
+        "uint4-asym-mse",
+        "e2m1-mse",
+        "nf4-lp1",
+        "int8-sym-sigma3",
+        "ternary",
+    ] {
+        let scheme: Scheme = name.parse().unwrap();
+        let seen = |x: &Tensor, mut observer: Observer| {
+            observer.observe(x).unwrap();
+            observer.qparams().unwrap()
+        };
+        let (near, exact) =
+            (seen(&normal, Observer::histogram(scheme, 2048).unwrap()), seen(&normal, Observer::new(scheme).unwrap()));
+        let ratio = mse(&normal, &near) / mse(&normal, &exact);
+        assert!((0.98..1.02).contains(&ratio), "{name}: {ratio}");
+        let relative = near.scales()[0] / exact.scales()[0] - 1.0;
+        assert!(relative.abs() < 0.02, "{name}: {relative}");
+        // Bins of a 2^20th hold one value each, half a bin from its middle.
+        let x = Tensor::from_slice("x", &whole).unwrap();
+        let (near, exact) = (seen(&x, Observer::histogram(scheme, 1 << 24).unwrap()), seen(&x, Observer::new(scheme).unwrap()));
+        assert!((near.scales()[0] / exact.scales()[0] - 1.0).abs() < 1e-5, "{name}: {near:?} {exact:?}");
+    }
+    // A block of zeros, a constant, and min-max, which is exact.
+    for (values, name) in [(vec![0.0; 5], "int8-sym-mse"), (vec![3.0; 5], "int8-sym-p99"), (vec![-1.0, 0.3, 7.0], "uint8-asym")] {
+        let x = Tensor::from_vec("x", values).unwrap();
+        let scheme: Scheme = name.parse().unwrap();
+        let mut observer = Observer::histogram(scheme, 64).unwrap();
+        observer.observe(&x).unwrap();
+        assert_eq!(observer.qparams().unwrap(), scheme.qparams(&x).unwrap(), "{name}");
+    }
+}
+
+#[test]
+fn observers_refuse_what_does_not_belong_together() {
+    let scheme: Scheme = "int8-sym-g4-mse".parse().unwrap();
+    assert!(matches!(Observer::histogram(scheme, 1), Err(Error::Calibration { .. })));
+    assert!(matches!(Observer::histogram(scheme, (1 << 24) + 1), Err(Error::Calibration { .. })));
+    let batch = |shape: &[usize]| Synthetic::normal(0.0, 1.0).seed(1).tensor::<f32>("batch", shape).unwrap();
+    let mut observer = Observer::histogram(scheme, 64).unwrap();
+    observer.observe(&batch(&[2, 8])).unwrap();
+    let before = observer.qparams().unwrap();
+    // As many blocks, but others.
+    assert!(matches!(observer.observe(&batch(&[4, 4])), Err(Error::BatchBlocks { .. })));
+    assert!(matches!(observer.merge(Observer::new(scheme).unwrap()), Err(Error::Merge { .. })));
+    assert!(matches!(observer.merge(Observer::histogram(scheme, 65).unwrap()), Err(Error::Merge { .. })));
+    assert_eq!(observer.qparams().unwrap(), before);
+    observer.observe(&batch(&[1, 2, 8])).unwrap();
 }
 
 #[test]

@@ -43,7 +43,8 @@ fn print_a_report() {
         let scheme: quantlens::Scheme = name.parse().unwrap();
         let quantized = scheme.quantize(tensor).unwrap();
         assert_eq!(scheme.fake_quantize(tensor).unwrap(), quantized.dequantize().unwrap());
-        let codes = quantized.codes().to_vec().into_iter().fold(0_u64, |hash, code| hash.wrapping_mul(31).wrapping_add(code as u64));
+        let codes =
+            quantized.codes().to_vec().into_iter().fold(0_u64, |hash, code| hash.wrapping_mul(31).wrapping_add(code as u64));
         println!("row: {name} {codes}");
     }
 }
