@@ -149,10 +149,26 @@ impl Session {
 
     /// Runs a cell, handing over what it does as it does it.
     pub fn execute(&mut self, code: &str, front: &mut dyn Front) -> Result<Result<(), CellError>> {
+        self.begin_cell();
+        self.execute_begun(code, front)
+    }
+
+    /// From here on an interrupt is of the cell that comes next: who tells others that it begins, begins it first.
+    /// [`Session::execute_begun`] or [`Session::end_cell`] follows.
+    pub fn begin_cell(&self) {
         self.steering.begin_cell();
+    }
+
+    /// Runs the cell that was begun.
+    pub fn execute_begun(&mut self, code: &str, front: &mut dyn Front) -> Result<Result<(), CellError>> {
         let result = self.run(code, front);
-        self.steering.end_cell();
+        self.end_cell();
         result
+    }
+
+    /// Between cells an interrupt does nothing.
+    pub fn end_cell(&self) {
+        self.steering.end_cell();
     }
 
     fn run(&mut self, code: &str, front: &mut dyn Front) -> Result<Result<(), CellError>> {

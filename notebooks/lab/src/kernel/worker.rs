@@ -59,10 +59,20 @@ impl Worker {
             *self.shared.current() = Some(message.clone());
             self.wire.publish(Status::busy(), &message);
             match (&message.content, &mut session) {
-                (JupyterMessageContent::ExecuteRequest(_), _) if self.shared.is_stopped(came) => {
-                    self.refuse(&message);
+                (JupyterMessageContent::ExecuteRequest(request), session) => {
+                    if let Ok(session) = session {
+                        session.begin_cell();
+                    }
+                    // An interrupt that came before the cell began is seen here, one that comes after stops the cell: none is lost.
+                    if self.shared.is_stopped(came) {
+                        if let Ok(session) = session {
+                            session.end_cell();
+                        }
+                        self.refuse(&message);
+                    } else {
+                        self.execute(request, &message, session);
+                    }
                 }
-                (JupyterMessageContent::ExecuteRequest(request), session) => self.execute(request, &message, session),
                 (JupyterMessageContent::CompleteRequest(request), Ok(session)) => {
                     let reply = answers::complete(session, &request.code, request.cursor_pos);
                     self.wire.reply(reply, &message);
@@ -152,6 +162,7 @@ impl Worker {
         }
     }
 
+    /// The session has begun the cell.
     fn execute(&mut self, request: &ExecuteRequest, message: &JupyterMessage, session: &mut Result<Session>) {
         let is_counted = request.store_history && !request.silent && !request.code.trim().is_empty();
         self.count += usize::from(is_counted);
@@ -166,7 +177,7 @@ impl Worker {
         let result = match session {
             Err(error) => Err(CellError::of_kernel(&format!("{error:#}"))),
             Ok(session) => {
-                let result = session.execute(&request.code, &mut front);
+                let result = session.execute_begun(&request.code, &mut front);
                 result.unwrap_or_else(|error| Err(CellError::of_kernel(&format!("{error:#}"))))
             }
         };
