@@ -559,6 +559,15 @@ pub enum Error {
         blocks: usize,
     },
 
+    /// A source was asked for a tensor, or elements of one, that it does not have.
+    #[error("there is no tensor {wanted}: there are {there_are}")]
+    NoTensor {
+        /// The name or the number.
+        wanted: String,
+        /// The first names there are.
+        there_are: String,
+    },
+
     /// Long work was asked to stop, by [`crate::progress::interrupt`].
     #[error("the {what} was interrupted after {done} of {total} rows")]
     Interrupted {

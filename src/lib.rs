@@ -41,6 +41,8 @@ mod pack;
 
 mod metrics;
 
+mod source;
+
 mod kernels;
 
 mod report;
@@ -76,5 +78,6 @@ pub use report::{
 };
 pub use scale::{ScaleFormat, ScaleRule, SecondLevel};
 pub use scheme::{Mapping, Overflow, Scheme, SymmetricRange};
+pub use source::{Skipped, Source, TensorInfo, TileBuffer};
 pub use synthetic::Synthetic;
-pub use tensor::{Real, Tensor};
+pub use tensor::{Real, Slice, Tensor};

@@ -16,6 +16,7 @@ use crate::metrics::{Metrics, any_f64, entropy_bits};
 use crate::progress::{Work, is_interrupted};
 use crate::qparams::QParams;
 use crate::scheme::Scheme;
+use crate::source::Source;
 use crate::tensor::Tensor;
 
 pub use convention_diff::{convention_diff, convention_summary};
@@ -232,28 +233,30 @@ impl ReportRow {
 /// # Errors
 /// What quantizing the first failing tensor says; [`Error::Nothing`] without tensors or schemes; [`Error::Interrupted`] within
 /// a fraction of a second, but for calibrations that search. It says how far it is by [`crate::progress`].
-pub fn report<Q: Quantizer>(tensors: &[Tensor], schemes: &[Q]) -> Result<DataFrame> {
-    frame_of_rows(&report_rows(tensors, schemes)?)
+pub fn report<S: Source + ?Sized, Q: Quantizer>(source: &S, schemes: &[Q]) -> Result<DataFrame> {
+    frame_of_rows(&report_rows(source, schemes)?)
 }
 
 /// The rows of [`report`], to serialize or to compute with.
 ///
 /// # Errors
 /// As [`report`].
-pub fn report_rows<Q: Quantizer>(tensors: &[Tensor], schemes: &[Q]) -> Result<Vec<ReportRow>> {
+pub fn report_rows<S: Source + ?Sized, Q: Quantizer>(source: &S, schemes: &[Q]) -> Result<Vec<ReportRow>> {
     let schemes: Vec<&dyn Quantizer> = schemes.iter().map(|scheme| scheme as &dyn Quantizer).collect();
-    rows_of(tensors, &schemes)
+    rows_of(&source, &schemes)
 }
 
 /// Not generic, so that a notebook cell that asks for a report has none of it to compile.
-fn rows_of(tensors: &[Tensor], schemes: &[&dyn Quantizer]) -> Result<Vec<ReportRow>> {
-    if tensors.is_empty() || schemes.is_empty() {
-        let reason = format!("it needs a tensor and a scheme, and has {} and {}", tensors.len(), schemes.len());
+fn rows_of(source: &dyn Source, schemes: &[&dyn Quantizer]) -> Result<Vec<ReportRow>> {
+    let tensors = source.infos().len();
+    if tensors == 0 || schemes.is_empty() {
+        let reason = format!("it needs a tensor and a scheme, and has {tensors} and {}", schemes.len());
         return Err(Error::Nothing { what: "report", reason });
     }
-    let mut work = Work::new("report", tensors.len() * schemes.len());
-    let mut rows = Vec::with_capacity(tensors.len() * schemes.len());
-    for tensor in tensors {
+    let mut work = Work::new("report", tensors * schemes.len());
+    let mut rows = Vec::with_capacity(tensors * schemes.len());
+    for index in 0..tensors {
+        let tensor = &source.tensor_at(index)?;
         for schemes in schemes.chunk_by(|a, b| a.as_scheme().is_some() && b.as_scheme().is_some()) {
             for schemes in schemes.chunks(TOGETHER) {
                 add_rows(tensor, schemes, &mut work, &mut rows)?;
@@ -346,11 +349,11 @@ pub fn frame_of_rows(rows: &[ReportRow]) -> Result<DataFrame> {
 /// # Errors
 /// As [`report`]; a width the scheme cannot have; [`Error::Nothing`] without widths; [`Error::Unsupported`] for float formats and codebooks, which
 /// have one width.
-pub fn sweep(tensors: &[Tensor], schemes: &[Scheme], bits: impl IntoIterator<Item = u32>) -> Result<DataFrame> {
-    sweep_widths(tensors, schemes, &bits.into_iter().collect::<Vec<_>>())
+pub fn sweep<S: Source + ?Sized>(source: &S, schemes: &[Scheme], bits: impl IntoIterator<Item = u32>) -> Result<DataFrame> {
+    sweep_widths(&source, schemes, &bits.into_iter().collect::<Vec<_>>())
 }
 
-fn sweep_widths(tensors: &[Tensor], schemes: &[Scheme], bits: &[u32]) -> Result<DataFrame> {
+fn sweep_widths(source: &dyn Source, schemes: &[Scheme], bits: &[u32]) -> Result<DataFrame> {
     if bits.is_empty() {
         return Err(Error::Nothing { what: "sweep", reason: "it needs at least one width in bits".to_owned() });
     }
@@ -362,5 +365,5 @@ fn sweep_widths(tensors: &[Tensor], schemes: &[Scheme], bits: &[u32]) -> Result<
         let scheme = *scheme;
         bits.iter().map(move |&bits| scheme.with_bits(bits))
     };
-    report(tensors, &schemes.iter().flat_map(widths).collect::<Vec<_>>())
+    report(&source, &schemes.iter().flat_map(widths).collect::<Vec<_>>())
 }
