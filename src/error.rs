@@ -568,6 +568,19 @@ pub enum Error {
         there_are: String,
     },
 
+    /// A file of tensors that cannot be read, or a tensor in one.
+    #[error("{path}{}: {reason}", place(tensor.as_deref(), *offset))]
+    File {
+        /// The file.
+        path: String,
+        /// The tensor it is about; of a very long name the begin.
+        tensor: Option<String>,
+        /// The byte of the file, from 0, where something is wrong.
+        offset: Option<u64>,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
+
     /// Long work was asked to stop, by [`crate::progress::interrupt`].
     #[error("the {what} was interrupted after {done} of {total} rows")]
     Interrupted {
@@ -595,4 +608,11 @@ pub enum Error {
     /// polars refused.
     #[error(transparent)]
     Polars(#[from] PolarsError),
+}
+
+/// Which part of a file an error is about.
+fn place(tensor: Option<&str>, offset: Option<u64>) -> String {
+    let tensor = tensor.map(|name| format!(", tensor `{name}`")).unwrap_or_default();
+    let offset = offset.map(|offset| format!(", byte {offset}")).unwrap_or_default();
+    tensor + &offset
 }
