@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::path::{Component, Path};
 use std::sync::Arc;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::source::Skipped;
 
 use super::entry::Contents;
@@ -155,7 +155,13 @@ impl Reader<'_> {
             );
             return fault(reason);
         }
-        let input = Input::open(&self.input.path().parent().unwrap_or(Path::new("")).join(location))?;
+        let input = match Input::open(&self.input.path().parent().unwrap_or(Path::new("")).join(location)) {
+            Ok(input) => input,
+            Err(Error::File { reason, .. }) => {
+                return fault(format!("its values are in the file `{}` beside this one: {reason}", shown(location)));
+            }
+            Err(error) => return Err(error),
+        };
         self.external.insert(location.to_owned(), Arc::clone(&input));
         Ok(input)
     }
