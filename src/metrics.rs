@@ -84,6 +84,24 @@ impl Metrics {
     }
 }
 
+impl Metrics {
+    /// Those of elements that could not be compared.
+    pub(crate) fn unknown(elements: u64) -> Self {
+        let nan = f64::NAN;
+        Self {
+            elements,
+            mse: nan,
+            rmse: nan,
+            mae: nan,
+            max_abs_error: nan,
+            mean_error: nan,
+            relative_error: nan,
+            sqnr_db: nan,
+            cosine: nan,
+        }
+    }
+}
+
 /// Elements to a block. A task handles a whole number of them.
 pub(crate) const BLOCK: usize = 4096;
 const _: () = assert!(TASK_LEN.is_multiple_of(BLOCK));
@@ -184,6 +202,12 @@ impl Sums {
             squared_approximation: tree_sum(lanes.squared_approximation),
             product: tree_sum(lanes.product),
         }
+    }
+
+    /// Whether all approximations were finite.
+    pub(crate) fn is_finite(&self) -> bool {
+        // The largest error passes over NaN, which the sums keep.
+        self.max_abs_error.is_finite() && !self.squared_error.is_nan()
     }
 
     /// Σx².
