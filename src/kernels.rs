@@ -11,7 +11,7 @@ use crate::codec::Codec;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::granularity::{Layout, Slabs};
-use crate::metrics::{BLOCK, MetricsAccumulator, Sums};
+use crate::metrics::{BLOCK, Lanes, MetricsAccumulator, Sums, sum_of_squares};
 use crate::qparams::{BlockParams, BlockRanges, EachBuffers, QParams, qparams_of};
 use crate::quantize::for_params;
 use crate::scheme::Scheme;
@@ -341,20 +341,16 @@ impl Task {
         self.is_over || self.error.is_some()
     }
 
-    /// Adds the errors of the elements from this one on, which are of one block of sums, whole or not.
-    #[inline(always)]
-    fn push<T: Real>(&mut self, name: &str, x: &[T], approximation: &[T], at: usize, squared_reference: &mut Option<f64>) {
-        let is_finite = if x.len() == BLOCK {
-            let sums = Sums::in_lanes(x, approximation, *squared_reference);
-            *squared_reference = Some(sums.squared_reference());
+    /// Adds the elements from this one on, which are of one block of sums: a whole one, or some that others will join.
+    fn push<T: Real>(&mut self, name: &str, x: &[T], approximation: &[T], at: usize, sums: Sums) {
+        if x.len() == BLOCK {
             self.accumulator.push_block(sums);
-            sums.is_finite()
         } else {
-            let pushed = self.accumulator.push(x, approximation);
-            self.error = pushed.err();
-            approximation.iter().all(|value| value.is_finite())
-        };
-        if !is_finite && let Some(index) = approximation.iter().position(|value| !value.is_finite()) {
+            self.error = self.accumulator.push(x, approximation).err();
+        }
+        if !sums.is_finite()
+            && let Some(index) = approximation.iter().position(|value| !value.is_finite())
+        {
             self.error = Some(Error::DequantizedOverflow { name: name.to_owned(), index: at + index });
         }
     }
@@ -364,9 +360,10 @@ impl Task {
             return;
         }
         tally.clipped += self.clipped;
-        tally.counts.resize(tally.counts.len().max(self.counts.codes_in_all).max(self.row_counts.len()), 0);
-        self.counts.add_to(&mut tally.counts);
-        tally.counts.iter_mut().zip(self.row_counts).for_each(|(total, count)| *total += count);
+        for counts in [self.counts.totals(), self.row_counts] {
+            tally.counts.resize(tally.counts.len().max(counts.len()), 0);
+            tally.counts.iter_mut().zip(counts).for_each(|(total, count)| *total += count);
+        }
         tally.error = self.error.or_else(|| tally.accumulator.merge(self.accumulator).err());
     }
 }
@@ -388,24 +385,26 @@ for_vectors! {
                 return false;
             }
             let (x, later) = rest.split_at((BLOCK - at % BLOCK).min(rest.len()));
-            let mut squared_reference = None;
-            let approximation = &mut buffer[..x.len()];
+            let squared_reference = sum_of_squares(x);
             for (scheme, task) in schemes.iter().zip(&mut *tasks) {
                 let Some(Calibrated { params: all_params, layout, first, codec, .. }) = scheme else { continue };
                 if task.is_over() {
                     continue;
                 }
-                let start = at - first;
-                for segment in layout.segments(start..start + x.len()).flat_map(|segment| segment.pieces(PIECE)) {
-                    let local = segment.elements.start - start..segment.elements.end - start;
-                    let (x, codes) = (&x[local.clone()], &mut approximation[local]);
-                    let patterns = &mut patterns[..x.len()];
-                    for_params!(all_params, segment, &mut buffers, |params| {
-                        task.clipped += codec.round_trip(x, first + segment.elements.start, params, codes, patterns);
-                    });
-                    task.counts.count(patterns);
+                let mut lanes = Lanes::default();
+                for (index, x) in x.chunks(PIECE).enumerate() {
+                    let start = at + index * PIECE - first;
+                    let approximation = &mut buffer[index * PIECE..index * PIECE + x.len()];
+                    for segment in layout.segments(start..start + x.len()) {
+                        let local = segment.elements.start - start..segment.elements.end - start;
+                        let (x, codes, patterns) = (&x[local.clone()], &mut approximation[local.clone()], &mut patterns[local]);
+                        for_params!(all_params, segment, &mut buffers, |params| {
+                            task.clipped += codec.round_trip(x, first + segment.elements.start, params, codes, patterns);
+                        });
+                    }
+                    task.counts.count_adding(&mut lanes, x, approximation, &patterns[..x.len()]);
                 }
-                task.push(name, x, approximation, at, &mut squared_reference);
+                task.push(name, x, &buffer[..x.len()], at, lanes.sums(squared_reference));
             }
             (at, rest) = (at + x.len(), later);
         }
@@ -417,54 +416,87 @@ for_vectors! {
 const PIECE: usize = 1024;
 
 /// How often each code occurs, counted from `quant_min`.
-struct Counts {
-    codes_in_all: usize,
-    /// Neighbouring elements often have the same code; counting them in turn in several tables keeps one increment from waiting for the
-    /// last. Not worth it where the tables would leave the cache: then only the first is used.
-    tables: [Vec<u32>; 4],
+enum Counts {
+    /// Of at most 16 codes. Two neighbours are counted at once, the first in the lower four bits; those of an odd end one by one.
+    Pairs {
+        pairs: Box<[[u32; BYTE]; 4]>,
+        singles: [u32; 16],
+    },
+    /// Of at most 256. Neighbouring elements often have the same code; counting them in turn in several tables keeps one increment from waiting for
+    /// the last.
+    Bytes(Box<[[u32; BYTE]; 4]>),
+    Many(Vec<u32>),
 }
+
+/// Codes of at most 8 bits: no index can be past the end of such a table.
+const BYTE: usize = 256;
 
 impl Counts {
-    /// Codes of at most 8 bits: no index can be past the end of such a table.
-    const BYTE: usize = 256;
-
     fn new(codes_in_all: usize) -> Self {
-        let length = if codes_in_all == 0 { 0 } else { codes_in_all.max(Self::BYTE) };
-        let table = |index: usize| vec![0; if index == 0 || length == Self::BYTE { length } else { 0 }];
-        Self { codes_in_all, tables: [0, 1, 2, 3].map(table) }
+        match codes_in_all {
+            0 => Self::Many(Vec::new()),
+            1..=16 => Self::Pairs { pairs: Box::new([[0; BYTE]; 4]), singles: [0; 16] },
+            17..=BYTE => Self::Bytes(Box::new([[0; BYTE]; 4])),
+            _ => Self::Many(vec![0; codes_in_all]),
+        }
     }
 
+    /// Counts codes while the sums of these elements are added.
     #[inline(always)]
-    fn count(&mut self, patterns: &[u32]) {
-        let [a, b, c, d] = &mut self.tables;
-        if let (Some(a), Some(b), Some(c), Some(d)) = (byte_table(a), byte_table(b), byte_table(c), byte_table(d)) {
-            let (quads, rest) = patterns.as_chunks::<4>();
-            for quad in quads {
-                increment(&mut a[usize::from(quad[0] as u8)]);
-                increment(&mut b[usize::from(quad[1] as u8)]);
-                increment(&mut c[usize::from(quad[2] as u8)]);
-                increment(&mut d[usize::from(quad[3] as u8)]);
+    fn count_adding<T: Real>(&mut self, lanes: &mut Lanes, x: &[T], y: &[T], codes: &[u32]) {
+        match self {
+            Self::Pairs { pairs, singles } => {
+                let [a, b, c, d] = &mut **pairs;
+                lanes.add_counting(x, y, codes, |codes| {
+                    let (eights, rest) = codes.as_chunks::<8>();
+                    let pair = |low: u32, high: u32| usize::from((low | high << 4) as u8);
+                    for codes in eights {
+                        increment(&mut a[pair(codes[0], codes[1])]);
+                        increment(&mut b[pair(codes[2], codes[3])]);
+                        increment(&mut c[pair(codes[4], codes[5])]);
+                        increment(&mut d[pair(codes[6], codes[7])]);
+                    }
+                    rest.iter().for_each(|&code| increment(&mut singles[code as usize % 16]));
+                });
             }
-            rest.iter().for_each(|&pattern| increment(&mut a[usize::from(pattern as u8)]));
-        } else {
-            for &pattern in patterns {
-                if let Some(count) = a.get_mut(pattern as usize) {
-                    increment(count);
+            Self::Bytes(tables) => {
+                let [a, b, c, d] = &mut **tables;
+                lanes.add_counting(x, y, codes, |codes| {
+                    let (fours, rest) = codes.as_chunks::<4>();
+                    for codes in fours {
+                        increment(&mut a[usize::from(codes[0] as u8)]);
+                        increment(&mut b[usize::from(codes[1] as u8)]);
+                        increment(&mut c[usize::from(codes[2] as u8)]);
+                        increment(&mut d[usize::from(codes[3] as u8)]);
+                    }
+                    rest.iter().for_each(|&code| increment(&mut a[usize::from(code as u8)]));
+                });
+            }
+            Self::Many(counts) => lanes.add_counting(x, y, codes, |codes| {
+                for &code in codes {
+                    if let Some(count) = counts.get_mut(code as usize) {
+                        increment(count);
+                    }
                 }
+            }),
+        }
+    }
+
+    /// How often each code occurs: at least as many as there are.
+    fn totals(&self) -> Vec<u64> {
+        match self {
+            Self::Pairs { pairs, singles } => {
+                let mut totals: Vec<u64> = singles.iter().map(|&count| count.into()).collect();
+                for (pair, &count) in pairs.iter().flat_map(|table| table.iter().enumerate()) {
+                    totals[pair % 16] += u64::from(count);
+                    totals[pair / 16] += u64::from(count);
+                }
+                totals
             }
+            Self::Bytes(tables) => (0..BYTE).map(|code| tables.iter().map(|table| u64::from(table[code])).sum()).collect(),
+            Self::Many(counts) => counts.iter().map(|&count| count.into()).collect(),
         }
     }
-
-    fn add_to(self, counts: &mut [u64]) {
-        for table in self.tables {
-            counts.iter_mut().zip(table).for_each(|(total, count)| *total += u64::from(count));
-        }
-    }
-}
-
-#[inline(always)]
-fn byte_table(table: &mut [u32]) -> Option<&mut [u32; Counts::BYTE]> {
-    table.try_into().ok()
 }
 
 #[inline(always)]
