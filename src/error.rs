@@ -590,6 +590,19 @@ pub enum Error {
         elements: usize,
     },
 
+    /// A file of tensors that cannot be read, or a tensor in one.
+    #[error("{path}{}: {reason}", place(tensor.as_deref(), *offset))]
+    File {
+        /// The file.
+        path: String,
+        /// The tensor it is about; of a very long name the begin.
+        tensor: Option<String>,
+        /// The byte of the file, from 0, where something is wrong.
+        offset: Option<u64>,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
+
     /// Long work was asked to stop, by [`crate::progress::interrupt`].
     #[error("the {what} was interrupted after {done} of {total} {unit}")]
     Interrupted {
@@ -636,4 +649,11 @@ impl Error {
         }
         self
     }
+}
+
+/// Which part of a file an error is about.
+fn place(tensor: Option<&str>, offset: Option<u64>) -> String {
+    let tensor = tensor.map(|name| format!(", tensor `{name}`")).unwrap_or_default();
+    let offset = offset.map(|offset| format!(", byte {offset}")).unwrap_or_default();
+    tensor + &offset
 }

@@ -50,6 +50,8 @@ mod report;
 mod ggml;
 mod known;
 
+mod read;
+
 mod frame;
 
 pub mod figure;
@@ -73,6 +75,7 @@ pub use metrics::{Metrics, MetricsAccumulator};
 pub use pack::{BitOrder, Packed};
 pub use qparams::{Observer, QParams};
 pub use quantize::{Quantized, fake_quantize_with, quantize_with};
+pub use read::{FileFormat, Model, open};
 pub use report::{
     Quantizer, ReportRow, convention_diff, convention_summary, elements, frame_of_rows, levels, report, report_rows, sweep,
 };

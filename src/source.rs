@@ -108,7 +108,7 @@ pub trait Source: Sync {
 }
 
 /// The error for a tensor that a source does not have.
-fn no_tensor(wanted: String, infos: &[TensorInfo]) -> Error {
+pub(crate) fn no_tensor(wanted: String, infos: &[TensorInfo]) -> Error {
     const SHOWN: usize = 5;
     let mut names = infos.iter().take(SHOWN).map(|info| format!("`{}`", info.name)).collect::<Vec<_>>().join(", ");
     if infos.len() > SHOWN {

@@ -14,6 +14,7 @@ mod metrics;
 mod pack;
 mod properties;
 mod quantize;
+mod read;
 mod report;
 mod scheme;
 mod simd;
