@@ -19,6 +19,7 @@ mod report;
 mod scheme;
 mod simd;
 mod storage;
+mod stream;
 mod tensor;
 
 /// The twenty numbers of the original notebook.
