@@ -100,7 +100,7 @@ impl Reader<'_> {
 
     /// A NodeProto: tensors among its attributes, which are no initializers.
     fn node(&mut self, cursor: &mut Cursor<'_>, depth: u32) -> Result<()> {
-        let start = cursor.position();
+        let part = cursor.position()..cursor.end();
         let (mut name, mut output) = (None, None);
         fields(cursor, |cursor, number, value| {
             match (number, value) {
@@ -113,9 +113,8 @@ impl Reader<'_> {
         // Again, with the names known, which may stand after the attributes.
         let output = output.unwrap_or_default();
         let name = name.filter(|name| !name.is_empty()).unwrap_or_else(|| output.clone());
-        let mut again = Cursor::new(cursor.input(), start);
-        again.set_end(cursor.position());
-        fields(&mut again, |cursor, number, value| match (number, value) {
+        cursor.move_to(part);
+        fields(cursor, |cursor, number, value| match (number, value) {
             (5, Value::Bytes(_)) => self.attribute(cursor, &name, &output, depth),
             _ => Ok(()),
         })
