@@ -1,8 +1,10 @@
 //! Calibration: from the values of each block to its parameters.
 
+use std::borrow::Cow;
+
 use rayon::prelude::*;
 
-use super::formulas::{Pair, Problem, Store, bounded};
+use super::formulas::{Pair, Problem, Store, bounded, furthest};
 use super::ranges::BlockRanges;
 use super::{QParams, StoredScales};
 use crate::binary::{exponent, power_of_two};
@@ -56,12 +58,12 @@ pub(crate) fn qparams_of_ranges<T: Real>(scheme: Scheme, ranges: Vec<(T, T)>) ->
 }
 
 /// The values of each block, in one tensor or in what an observer kept.
-pub(super) trait Blocks<T>: Sync {
+pub(super) trait Blocks<T: Real>: Sync {
     fn count(&self) -> usize;
     /// The smallest and the largest value of each block.
     fn ranges(&self) -> Vec<(T, T)>;
     /// All values of a block, and how often each occurs: no counts if each occurs once.
-    fn values(&self, block: usize) -> (Vec<T>, Vec<u64>);
+    fn values(&self, block: usize) -> (Cow<'_, [T]>, Vec<u64>);
 }
 
 struct Ranges<T>(Vec<(T, T)>);
@@ -75,8 +77,8 @@ impl<T: Real> Blocks<T> for Ranges<T> {
         self.0.clone()
     }
 
-    fn values(&self, block: usize) -> (Vec<T>, Vec<u64>) {
-        (vec![self.0[block].0, self.0[block].1], Vec::new())
+    fn values(&self, block: usize) -> (Cow<'_, [T]>, Vec<u64>) {
+        (vec![self.0[block].0, self.0[block].1].into(), Vec::new())
     }
 }
 
@@ -103,8 +105,13 @@ impl<T: Real> Blocks<T> for SliceBlocks<'_, T> {
         }
     }
 
-    fn values(&self, block: usize) -> (Vec<T>, Vec<u64>) {
-        (self.layout.runs_of(block).flat_map(|run| self.values[run].iter().copied()).collect(), Vec::new())
+    fn values(&self, block: usize) -> (Cow<'_, [T]>, Vec<u64>) {
+        let mut runs = self.layout.runs_of(block).map(|run| &self.values[run]);
+        let first = runs.next().unwrap_or_default();
+        let rest: Vec<&[T]> = runs.collect();
+        // Mostly one run, which needs no copy.
+        let values = if rest.is_empty() { first.into() } else { [&[first], &rest[..]].concat().concat().into() };
+        (values, Vec::new())
     }
 }
 
@@ -176,10 +183,11 @@ fn pairs<T: Real>(scheme: Scheme, fits: &[Fit<T>]) -> Result<Vec<Pair<T>>> {
         ScaleFormat::Float(float) if float != Minifloat::E8M0 => Some(ScalarCodec::new(float)),
         _ => None,
     };
+    let furthest = furthest(scheme);
     let pair = |(block, fit): (usize, &Fit<T>)| {
-        let stored = Stored { scheme, codec: codec.as_ref(), block, magnitude: fit.magnitude() };
+        let stored = Stored { scheme, codec: codec.as_ref(), block, magnitude: fit.magnitude(), furthest };
         match *fit {
-            Fit::Range(min, max) => Problem { scheme, block, min, max }.solve(&stored),
+            Fit::Range(min, max) => Problem { scheme, block, min, max, furthest }.solve(&stored),
             Fit::Scale { scale, .. } => {
                 let middle = T::from_f64(scheme.middle_code().into());
                 Ok(Pair { scale: stored.store(searched(scheme, scale))?, offset: middle })
@@ -195,14 +203,6 @@ fn pairs<T: Real>(scheme: Scheme, fits: &[Fit<T>]) -> Result<Vec<Pair<T>>> {
 /// A scale that a search has found, not below the smallest of the convention.
 fn searched<T: Real>(scheme: Scheme, scale: T) -> T {
     if scheme.scale_format().is_power_of_two() { scale } else { bounded(scheme.convention(), scale) }
-}
-
-/// The magnitude of the grid's value furthest from 0, which amax becomes.
-fn furthest(scheme: Scheme) -> f64 {
-    match scheme.format() {
-        Format::Int { .. } => f64::from(scheme.quant_max() - scheme.middle_code()),
-        format => format.largest().abs().max(format.lowest().abs()),
-    }
 }
 
 fn fits<T: Real>(scheme: Scheme, blocks: &impl Blocks<T>) -> Result<Vec<Fit<T>>> {
@@ -338,6 +338,8 @@ struct Stored<'a, T> {
     block: usize,
     /// Of the block's values, as calibrated.
     magnitude: T,
+    /// Of the grid, as [`furthest`] says.
+    furthest: f64,
 }
 
 impl<T: Real> Store<T> for Stored<'_, T> {
@@ -382,7 +384,7 @@ impl<T: Real> Stored<'_, T> {
         // Without clipping, amax may belong to either end of the codes: there the formula's own scale counts.
         let of_amax = is_symmetric && self.scheme.symmetric_range() != SymmetricRange::NoClipping;
         let (amax, quotient, target) = if of_amax && !is_searched {
-            let largest = furthest(self.scheme);
+            let largest = self.furthest;
             let mantissa_bits = match self.scheme.format() {
                 Format::Int { bits, .. } => bits.saturating_sub(2),
                 Format::Float(float) => float.mantissa_bits(),
