@@ -74,7 +74,9 @@ pub use pack::{BitOrder, Packed};
 pub use qparams::{Observer, QParams};
 pub use quantize::{Quantized, fake_quantize_with, quantize_with};
 pub use report::{
-    Quantizer, ReportRow, convention_diff, convention_summary, elements, frame_of_rows, levels, report, report_rows, sweep,
+    Quantizer, ReportRow, 
+    convention_diff, convention_summary, elements, frame_of_rows, ledger, levels, 
+    report, report_rows, sweep, 
 };
 pub use scale::{ScaleFormat, ScaleRule, SecondLevel};
 pub use scheme::{Mapping, Overflow, Scheme, SymmetricRange};

@@ -1,6 +1,8 @@
 //! Tables: what quantization did, as polars data frames.
 
 mod convention_diff;
+mod each;
+mod ledger;
 mod tables;
 
 use std::ops::Deref;
@@ -20,6 +22,7 @@ use crate::source::Source;
 use crate::tensor::Tensor;
 
 pub use convention_diff::{convention_diff, convention_summary};
+pub use ledger::ledger;
 pub(crate) use tables::code_values;
 pub use tables::{elements, levels};
 
