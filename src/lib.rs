@@ -75,7 +75,7 @@ pub use qparams::{Observer, QParams};
 pub use quantize::{Quantized, fake_quantize_with, quantize_with};
 pub use report::{
     Quantizer, ReportRow, 
-    convention_diff, convention_summary, elements, frame_of_rows, ledger, levels, 
+    convention_diff, convention_summary, elements, frame_of_rows, frontier, ledger, levels, 
     report, report_rows, sweep, 
 };
 pub use scale::{ScaleFormat, ScaleRule, SecondLevel};

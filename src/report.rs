@@ -2,6 +2,7 @@
 
 mod convention_diff;
 mod each;
+mod frontier;
 mod ledger;
 mod tables;
 
@@ -22,6 +23,7 @@ use crate::source::Source;
 use crate::tensor::Tensor;
 
 pub use convention_diff::{convention_diff, convention_summary};
+pub use frontier::frontier;
 pub use ledger::ledger;
 pub(crate) use tables::code_values;
 pub use tables::{elements, levels};
