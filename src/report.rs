@@ -1,5 +1,7 @@
 //! Tables: what quantization did, as polars data frames.
 
+mod blame;
+mod channels;
 mod convention_diff;
 mod each;
 mod frontier;
@@ -22,6 +24,8 @@ use crate::scheme::Scheme;
 use crate::source::Source;
 use crate::tensor::Tensor;
 
+pub use blame::{blame, concentration, lorenz, what_if};
+pub use channels::{bias_correction, channels};
 pub use convention_diff::{convention_diff, convention_summary};
 pub use frontier::frontier;
 pub use ledger::ledger;

@@ -1,5 +1,7 @@
 //! The tables that explain a report: each against its formula, one element at a time.
 
+mod blame;
+mod channels;
 mod frontier;
 mod ledger;
 
