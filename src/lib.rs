@@ -75,7 +75,7 @@ pub use qparams::{Observer, QParams};
 pub use quantize::{Quantized, fake_quantize_with, quantize_with};
 pub use report::{
     Quantizer, ReportRow, bias_correction, blame, channels,
-    concentration, convention_diff, convention_summary, elements, frame_of_rows, frontier, ledger, levels, 
+    concentration, convention_diff, convention_summary, elements, frame_of_rows, frontier, ledger, levels, lint,
     lorenz, report, report_rows, sweep, what_if,
 };
 pub use scale::{ScaleFormat, ScaleRule, SecondLevel};

@@ -6,6 +6,7 @@ mod convention_diff;
 mod each;
 mod frontier;
 mod ledger;
+mod lint;
 mod tables;
 
 use std::ops::Deref;
@@ -29,6 +30,7 @@ pub use channels::{bias_correction, channels};
 pub use convention_diff::{convention_diff, convention_summary};
 pub use frontier::frontier;
 pub use ledger::ledger;
+pub use lint::lint;
 pub(crate) use tables::code_values;
 pub use tables::{elements, levels};
 

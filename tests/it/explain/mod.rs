@@ -4,6 +4,7 @@ mod blame;
 mod channels;
 mod frontier;
 mod ledger;
+mod lint;
 
 use std::path::Path;
 
