@@ -74,7 +74,7 @@ pub use pack::{BitOrder, Packed};
 pub use qparams::{Observer, QParams};
 pub use quantize::{Quantized, fake_quantize_with, quantize_with};
 pub use report::{
-    Quantizer, ReportRow, bias_correction, blame, channels,
+    Objective, Quantizer, ReportRow, allocate, bias_correction, blame, channels,
     concentration, convention_diff, convention_summary, elements, frame_of_rows, frontier, ledger, levels, lint,
     lorenz, report, report_rows, sweep, what_if,
 };

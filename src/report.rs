@@ -1,5 +1,6 @@
 //! Tables: what quantization did, as polars data frames.
 
+mod allocate;
 mod blame;
 mod channels;
 mod convention_diff;
@@ -25,6 +26,7 @@ use crate::scheme::Scheme;
 use crate::source::Source;
 use crate::tensor::Tensor;
 
+pub use allocate::{Objective, allocate};
 pub use blame::{blame, concentration, lorenz, what_if};
 pub use channels::{bias_correction, channels};
 pub use convention_diff::{convention_diff, convention_summary};

@@ -1,5 +1,6 @@
 //! The tables that explain a report: each against its formula, one element at a time.
 
+mod allocate;
 mod blame;
 mod channels;
 mod frontier;
