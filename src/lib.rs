@@ -74,9 +74,9 @@ pub use pack::{BitOrder, Packed};
 pub use qparams::{Observer, QParams};
 pub use quantize::{Quantized, fake_quantize_with, quantize_with};
 pub use report::{
-    Objective, Quantizer, ReportRow, allocate, bias_correction, blame, channels,
+    Bootstrap, Objective, Quantizer, ReportRow, allocate, bias_correction, blame, channels,
     concentration, convention_diff, convention_summary, elements, frame_of_rows, frontier, ledger, levels, lint,
-    lorenz, report, report_rows, sweep, what_if,
+    lorenz, report, report_rows, sweep, uncertainty, what_if,
 };
 pub use scale::{ScaleFormat, ScaleRule, SecondLevel};
 pub use scheme::{Mapping, Overflow, Scheme, SymmetricRange};

@@ -9,6 +9,7 @@ mod frontier;
 mod ledger;
 mod lint;
 mod tables;
+mod uncertainty;
 
 use std::ops::Deref;
 
@@ -35,6 +36,7 @@ pub use ledger::ledger;
 pub use lint::lint;
 pub(crate) use tables::code_values;
 pub use tables::{elements, levels};
+pub use uncertainty::{Bootstrap, uncertainty};
 
 /// Anything that quantizes: three methods. [`Scheme`] is one; your own type is another and goes into the same report.
 ///
