@@ -43,6 +43,8 @@ mod metrics;
 
 mod source;
 
+mod statistics;
+
 mod kernels;
 
 mod report;
@@ -76,7 +78,7 @@ pub use quantize::{Quantized, fake_quantize_with, quantize_with};
 pub use report::{
     Bootstrap, Objective, Quantizer, ReportRow, allocate, bias_correction, blame, channels,
     concentration, convention_diff, convention_summary, elements, frame_of_rows, frontier, ledger, levels, lint,
-    lorenz, report, report_rows, sweep, uncertainty, what_if,
+    lorenz, noise, report, report_rows, sweep, uncertainty, what_if,
 };
 pub use scale::{ScaleFormat, ScaleRule, SecondLevel};
 pub use scheme::{Mapping, Overflow, Scheme, SymmetricRange};

@@ -8,6 +8,7 @@ mod each;
 mod frontier;
 mod ledger;
 mod lint;
+mod noise;
 mod tables;
 mod uncertainty;
 
@@ -34,6 +35,7 @@ pub use convention_diff::{convention_diff, convention_summary};
 pub use frontier::frontier;
 pub use ledger::ledger;
 pub use lint::lint;
+pub use noise::noise;
 pub(crate) use tables::code_values;
 pub use tables::{elements, levels};
 pub use uncertainty::{Bootstrap, uncertainty};

@@ -6,6 +6,7 @@ mod channels;
 mod frontier;
 mod ledger;
 mod lint;
+mod noise;
 mod uncertainty;
 
 use std::path::Path;
