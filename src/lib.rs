@@ -76,8 +76,8 @@ pub use pack::{BitOrder, Packed};
 pub use qparams::{Observer, QParams};
 pub use quantize::{Quantized, fake_quantize_with, quantize_with};
 pub use report::{
-    Bootstrap, Objective, Quantizer, ReportRow, allocate, bias_correction, blame, channels,
-    concentration, convention_diff, convention_summary, elements, frame_of_rows, frontier, ledger, levels, lint,
+    Bootstrap, Comparison, Condition, Objective, Operand, Quantizer, ReportRow, Rule, allocate, bias_correction, blame, channels,
+    check, concentration, convention_diff, convention_summary, diff, elements, frame_of_rows, frontier, ledger, levels, lint,
     lorenz, noise, report, report_rows, sweep, uncertainty, what_if,
 };
 pub use scale::{ScaleFormat, ScaleRule, SecondLevel};

@@ -3,6 +3,7 @@
 mod allocate;
 mod blame;
 mod channels;
+mod check;
 mod convention_diff;
 mod each;
 mod frontier;
@@ -31,6 +32,8 @@ use crate::tensor::Tensor;
 pub use allocate::{Objective, allocate};
 pub use blame::{blame, concentration, lorenz, what_if};
 pub use channels::{bias_correction, channels};
+pub use check::{Comparison, Condition, Operand, Rule, check, diff};
+pub(crate) use check::{numbers, texts};
 pub use convention_diff::{convention_diff, convention_summary};
 pub use frontier::frontier;
 pub use ledger::ledger;

@@ -3,6 +3,7 @@
 mod allocate;
 mod blame;
 mod channels;
+mod check;
 mod frontier;
 mod ledger;
 mod lint;
