@@ -6,6 +6,7 @@ mod channels;
 mod check;
 mod frontier;
 mod ledger;
+mod levels;
 mod lint;
 mod noise;
 mod uncertainty;
