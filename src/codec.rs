@@ -155,28 +155,50 @@ impl<T: Real> Codec<T> {
         approximation: &mut [T],
         patterns: &mut [u32],
     ) -> u64 {
-        self.encode(values, index, params, approximation);
-        if let (Grid::Integers, Arithmetic::DivideRoundAdd | Arithmetic::MultiplyRoundAdd) = (&self.grid, self.arithmetic) {
-            // The same steps as below in one pass.
-            let (low, high, first) = (self.low, self.high, self.first);
-            let count = approximation.len();
-            let patterns = &mut patterns[..count];
-            let mut clipped = 0_u32;
-            for index in 0..count {
-                let code = approximation[index];
-                // A sum that is checked for overflow is not made in vectors.
-                clipped = clipped.wrapping_add(u32::from((code < low) | (code > high)));
-                let code = limit(code, low, high);
-                patterns[index] = (code - first).small_to_u32();
-                approximation[index] = (code - params.offset(index)) * params.scale(index);
+        if let (Grid::Integers, Rounding::HalfToEven) = (&self.grid, self.rounding) {
+            // The same steps as below in one pass: what nearly everybody uses.
+            match self.arithmetic {
+                Arithmetic::DivideRoundAdd => {
+                    let divide = |i: usize, x: T| x / params.scale(i);
+                    return self.integers_in_one_pass(values, params, divide, approximation, patterns);
+                }
+                Arithmetic::MultiplyRoundAdd => {
+                    let multiply = |i: usize, x: T| x * params.reciprocal(i);
+                    return self.integers_in_one_pass(values, params, multiply, approximation, patterns);
+                }
+                _ => {}
             }
-            return clipped.into();
         }
+        self.encode(values, index, params, approximation);
         let clipped = self.count_clipped(approximation);
         self.clip(approximation);
         self.patterns(approximation, patterns);
         self.decode(approximation, params);
         clipped
+    }
+
+    #[inline(always)]
+    fn integers_in_one_pass(
+        &self,
+        values: &[T],
+        params: impl Params<T>,
+        steps: impl Fn(usize, T) -> T,
+        approximation: &mut [T],
+        patterns: &mut [u32],
+    ) -> u64 {
+        let (low, high, first) = (self.low, self.high, self.first);
+        let count = approximation.len();
+        let (values, patterns) = (&values[..count], &mut patterns[..count]);
+        let mut clipped = 0_u32;
+        for index in 0..count {
+            let code = rounded_steps(steps(index, values[index]), low, high, params.offset(index));
+            // A sum that is checked for overflow is not made in vectors.
+            clipped = clipped.wrapping_add(u32::from((code < low) | (code > high)));
+            let code = limit(code, low, high);
+            patterns[index] = (code - first).small_to_u32();
+            approximation[index] = (code - params.offset(index)) * params.scale(index);
+        }
+        clipped.into()
     }
 
     /// Codes before the last clamp: what lies outside is at most one code outside. `index` is that of the first value in its tensor, which
@@ -186,11 +208,7 @@ impl<T: Real> Codec<T> {
         let values = &values[..codes.len()];
         if let (Grid::Integers, Rounding::HalfToEven) = (&self.grid, self.rounding) {
             // The same steps as below in one pass: what nearly everybody uses.
-            let (low, high) = (self.low - T::ONE, self.high + T::ONE);
-            let code = |i: usize, x: T| {
-                let (low, high) = (low - params.offset(i), high - params.offset(i));
-                limit(x, low, high).round_small() + params.offset(i)
-            };
+            let code = |i: usize, steps: T| rounded_steps(steps, self.low, self.high, params.offset(i));
             match self.arithmetic {
                 Arithmetic::DivideRoundAdd => return each(values, codes, |i, x| code(i, x / params.scale(i))),
                 Arithmetic::MultiplyRoundAdd => return each(values, codes, |i, x| code(i, x * params.reciprocal(i))),
@@ -313,6 +331,13 @@ impl<T: Real> Codec<T> {
             _ => each_in(codes, |i, code| code * params.scale(i)),
         }
     }
+}
+
+/// The code of a number of steps, half to even: at most one code outside of low to high.
+#[inline(always)]
+fn rounded_steps<T: Real>(steps: T, low: T, high: T, zero_point: T) -> T {
+    let (low, high) = (low - T::ONE - zero_point, high + T::ONE - zero_point);
+    limit(steps, low, high).round_small() + zero_point
 }
 
 /// Single numbers in a float format: for scales.

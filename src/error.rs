@@ -597,8 +597,43 @@ pub enum Error {
         there_are: String,
     },
 
+    /// A tensor under a quantizer, where all rows of a report failed: the first one.
+    #[error("tensor `{tensor}` under `{scheme}`: {cause}")]
+    Row {
+        /// The tensor's name.
+        tensor: String,
+        /// The quantizer's name.
+        scheme: String,
+        /// Why.
+        cause: std::sync::Arc<Error>,
+    },
+
+    /// Blocks so large that they do not fit in memory at once, which this calibration needs.
+    #[error(
+        "calibration {calibration} looks at all values of a block at once, and blocks have up to {elements} here: take smaller blocks, such as g128, or give it an Observer::histogram"
+    )]
+    NeedsWhole {
+        /// The calibration's name.
+        calibration: String,
+        /// Elements of the tensor.
+        elements: usize,
+    },
+
+    /// A file of tensors that cannot be read, or a tensor in one.
+    #[error("{path}{}: {reason}", place(tensor.as_deref(), *offset))]
+    File {
+        /// The file.
+        path: String,
+        /// The tensor it is about; of a very long name the begin.
+        tensor: Option<String>,
+        /// The byte of the file, from 0, where something is wrong.
+        offset: Option<u64>,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
+
     /// Long work was asked to stop, by [`crate::progress::interrupt`].
-    #[error("the {what} was interrupted after {done} of {total} rows")]
+    #[error("the {what} was interrupted after {done} of {total} {unit}")]
     Interrupted {
         /// The work.
         what: &'static str,
@@ -606,6 +641,8 @@ pub enum Error {
         done: usize,
         /// Steps in all.
         total: usize,
+        /// What a step is: a row, or a value under a scheme.
+        unit: &'static str,
     },
 
     /// A figure could not be drawn.
@@ -624,4 +661,28 @@ pub enum Error {
     /// polars refused.
     #[error(transparent)]
     Polars(#[from] PolarsError),
+}
+
+impl Error {
+    /// The error of a piece of a tensor, with blocks numbered as in the tensor: the piece's first has this number.
+    pub(crate) fn in_blocks_from(mut self, first: usize) -> Self {
+        match &mut self {
+            Self::ScaleOverflow { block, .. }
+            | Self::ScaleUnderflow { block, .. }
+            | Self::MinimumOverflow { block, .. }
+            | Self::SearchTooLong { block, .. }
+            | Self::ZeroScale { block, .. }
+            | Self::CalibratedToZero { block, .. }
+            | Self::ZeroPointOverflow { block, .. } => *block += first,
+            _ => {}
+        }
+        self
+    }
+}
+
+/// Which part of a file an error is about.
+fn place(tensor: Option<&str>, offset: Option<u64>) -> String {
+    let tensor = tensor.map(|name| format!(", tensor `{name}`")).unwrap_or_default();
+    let offset = offset.map(|offset| format!(", byte {offset}")).unwrap_or_default();
+    tensor + &offset
 }

@@ -240,6 +240,15 @@ impl Layout {
         self.inner * self.block.get(self.axis).copied().unwrap_or(1)
     }
 
+    /// Where the tensor can be cut into pieces that have blocks of their own; `None` if no cut does that, as for one scale for all.
+    pub(crate) fn slabs(&self, granularity: Granularity) -> Option<Slabs> {
+        let axis = self.shape.iter().position(|&length| length > 1)?;
+        let inner: usize = self.shape.iter().skip(axis + 1).product();
+        let is_cut = self.block[axis] < self.shape[axis];
+        let blocks = self.blocks / self.blocks_on(axis);
+        is_cut.then(|| Slabs { granularity, shape: self.shape.clone(), axis, inner, period: self.block[axis] * inner, blocks })
+    }
+
     /// The segments of a range of elements, in order.
     pub(crate) fn segments(&self, elements: Range<usize>) -> impl Iterator<Item = Segment> {
         let (row_len, run) = (if self.is_flat { self.elements } else { self.row }, self.run());
@@ -290,5 +299,44 @@ impl Layout {
             stride *= self.shape[axis];
         }
         rows
+    }
+}
+
+/// How a tensor falls apart along its first axis into slabs whose blocks are their own: each can be calibrated without the others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Slabs {
+    granularity: Granularity,
+    shape: Vec<usize>,
+    /// The first axis that has more than one index.
+    axis: usize,
+    /// Elements of one index of that axis.
+    inner: usize,
+    /// Elements between two places where a slab may begin.
+    period: usize,
+    /// Blocks between two such places.
+    blocks: usize,
+}
+
+impl Slabs {
+    /// Elements between two places where a slab may begin.
+    pub(crate) fn period(&self) -> usize {
+        self.period
+    }
+
+    /// The shape of so many elements that begin at such a place.
+    pub(crate) fn shape(&self, elements: usize) -> Vec<usize> {
+        let mut shape = self.shape.clone();
+        shape[self.axis] = elements / self.inner;
+        shape
+    }
+
+    /// Their blocks.
+    pub(crate) fn layout(&self, elements: usize) -> Result<Layout> {
+        Layout::new(self.granularity, &self.shape(elements))
+    }
+
+    /// The number in the tensor of the block that begins with this element.
+    pub(crate) fn first_block(&self, element: usize) -> usize {
+        element / self.period * self.blocks
     }
 }

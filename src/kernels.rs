@@ -1,161 +1,412 @@
-//! The fused pass: one read of the values gives metrics, clipping and code counts of all schemes, and stores nothing.
+//! The fused pass: one read of the values gives metrics, clipping and code counts of all quantizers, and stores nothing.
 //!
-//! While a block of values is in the first-level cache, each scheme in turn encodes, decodes and adds up its errors on it.
+//! While a block of values is in the first-level cache, each scheme in turn encodes, decodes and adds up its errors on it. Schemes whose blocks lie
+//! within few rows are calibrated just before, on the rows that a task has.
+
+use std::ops::Range;
 
 use rayon::prelude::*;
 
 use crate::codec::Codec;
+use crate::dtype::Dtype;
 use crate::error::{Error, Result};
-use crate::granularity::Layout;
-use crate::metrics::{BLOCK, Metrics, MetricsAccumulator, Sums};
-use crate::qparams::{BlockParams, EachBuffers, QParams};
-use crate::quantize::{fake_quantize_with, for_params};
+use crate::granularity::{Layout, Slabs};
+use crate::metrics::{BLOCK, Lanes, MetricsAccumulator, Sums, sum_of_squares};
+use crate::qparams::{BlockParams, BlockRanges, EachBuffers, QParams, qparams_of};
+use crate::quantize::for_params;
+use crate::scheme::Scheme;
 use crate::simd::for_vectors;
-use crate::tensor::{Real, TASK_LEN, Tensor, with_values};
+use crate::source::{Source, TileBuffer};
+use crate::tensor::{Real, Tensor, all_finite};
 
-/// What quantizing a tensor does to it.
-#[derive(Debug, Clone)]
-pub(crate) struct Measured {
-    pub(crate) metrics: Metrics,
+/// What quantizing a tensor does to its elements, as far as they were measured.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) accumulator: MetricsAccumulator,
     /// Elements outside the codes, moved to the first or last one.
     pub(crate) clipped: u64,
     /// How often each code occurs, counted from `quant_min`.
     pub(crate) counts: Vec<u64>,
+    /// The first element's error, of those that say one. What comes after it is not measured.
+    pub(crate) error: Option<Error>,
 }
 
-/// [`measure`] under one scheme's parameters.
-pub(crate) fn measure_one(tensor: &Tensor, qparams: &QParams) -> Result<Measured> {
-    let measured = measure(tensor, &[qparams], || false).and_then(|mut each| each.pop());
-    measured.unwrap_or_else(|| Err(Error::Empty { name: tensor.name().to_owned() }))
+/// A quantizer's part of a pass.
+pub(crate) enum Job<'a, T> {
+    /// A scheme whose parameters are known.
+    Calibrated(Calibrated<T>),
+    /// A scheme whose blocks are within few rows. Of one with a scale above those of the blocks, the tensor's largest magnitude is known.
+    ByRows { scheme: Scheme, slabs: Slabs, tensor_magnitude: Option<T> },
+    /// Another quantizer, which takes rows.
+    Rows(Box<dyn RowQuantizer + 'a>),
 }
 
-/// The numbers that `Metrics::between(tensor, fake_quantize(tensor))` and the codes would give, bit for bit, under each of these parameters.
-/// `None` if `is_stopped` says so before the end; it is asked for every block of values.
-pub(crate) fn measure(
-    tensor: &Tensor,
-    qparams: &[&QParams],
-    is_stopped: impl Fn() -> bool + Sync,
-) -> Option<Vec<Result<Measured>>> {
-    let layouts: Vec<Result<Layout>> = qparams.iter().map(|qparams| qparams.layout(tensor.shape())).collect();
-    let parts = with_values!(tensor, |values| {
-        let pairs = qparams.iter().zip(&layouts).filter_map(|(qparams, layout)| Some((*qparams, layout.as_ref().ok()?)));
-        let jobs: Vec<Job<_>> = pairs.map(|(qparams, layout)| Job::new(qparams, layout)).collect();
-        measure_values(values, &jobs, &is_stopped)?
-    });
-    let mut parts = parts.into_iter();
-    let mut result = |(qparams, layout): (&&QParams, Result<Layout>)| {
-        layout?;
-        let Part { accumulator, clipped, counts } = parts.next().unwrap_or_default();
-        let metrics = accumulator.metrics().ok_or_else(|| Error::Empty { name: tensor.name().to_owned() })?;
-        // The largest error passes over NaN, which the sums keep.
-        if metrics.max_abs_error.is_finite() && !metrics.mse.is_nan() {
-            Ok(Measured { metrics, clipped, counts })
-        } else {
-            // Rare: look again to say where.
-            Err(fake_quantize_with(tensor, qparams)
-                .err()
-                .unwrap_or_else(|| Error::DequantizedOverflow { name: tensor.name().to_owned(), index: 0 }))
-        }
-    };
-    Some(qparams.iter().zip(layouts).map(&mut result).collect())
+/// A quantizer without parameters over the whole tensor: each piece of so many elements is quantized by itself.
+pub trait RowQuantizer: Sync {
+    /// Elements of a piece.
+    fn period(&self) -> usize;
+
+    /// How many codes there are.
+    fn codes_in_all(&self) -> usize;
+
+    /// What some whole pieces come back as, adding to the counts of codes.
+    fn round_trip(&self, values: &[f32], approximation: &mut [f32], counts: &mut [u64]);
 }
 
-/// A scheme's part of the pass.
-struct Job<'a, T> {
+/// A scheme with the parameters of some of a tensor's elements.
+pub(crate) struct Calibrated<T> {
+    scheme: Scheme,
     params: BlockParams<T>,
-    layout: &'a Layout,
+    /// Of these elements.
+    layout: Layout,
+    /// The number of the first of them in the tensor.
+    first: usize,
     codec: Codec<T>,
-    codes_in_all: usize,
 }
 
-impl<'a, T: Real> Job<'a, T> {
-    fn new(qparams: &QParams, layout: &'a Layout) -> Self {
+impl<T: Real> Calibrated<T> {
+    /// The parameters of a tensor's elements from this one on, which have this layout.
+    pub(crate) fn new(qparams: &QParams, layout: Layout, first: usize) -> Self {
         let scheme = qparams.scheme();
-        let codes_in_all = (scheme.quant_max() - scheme.quant_min()) as usize + 1;
-        Self { params: qparams.in_type(), layout, codec: Codec::new(scheme), codes_in_all }
+        Self { scheme, params: qparams.in_type(), layout, first, codec: Codec::new(scheme) }
     }
 }
 
-/// What a scheme does to some of the elements.
-#[derive(Default)]
-struct Part {
-    accumulator: MetricsAccumulator,
-    clipped: u64,
-    counts: Vec<u64>,
+fn codes_in_all(scheme: Scheme) -> usize {
+    (scheme.quant_max() - scheme.quant_min()) as usize + 1
 }
 
-/// One part a job.
-fn measure_values<T: Real>(values: &[T], jobs: &[Job<T>], is_stopped: &(dyn Fn() -> bool + Sync)) -> Option<Vec<Part>> {
-    // A wide format's table of counts is large, so tasks are few; runs of sums stay whole, so they do not depend on it.
-    let task_len = (values.len() / (4 * rayon::current_num_threads())).next_multiple_of(BLOCK).clamp(TASK_LEN, MAX_TASK_LEN);
-    let tasks: Option<Vec<Vec<Task>>> = values
-        .par_chunks(task_len)
-        .enumerate()
-        .map(|(index, chunk)| {
-            let mut tasks: Vec<Task> = jobs.iter().map(|job| Task::new(job.codes_in_all)).collect();
-            measure_task(chunk, index * task_len, jobs, &mut tasks, is_stopped).then_some(tasks)
-        })
-        .collect();
-    let mut parts: Vec<Part> = jobs.iter().map(|job| Part { counts: vec![0; job.codes_in_all], ..Part::default() }).collect();
-    for tasks in tasks? {
-        for (part, task) in parts.iter_mut().zip(tasks) {
-            task.sums.into_iter().for_each(|sums| part.accumulator.push_block(sums));
-            part.clipped += task.clipped;
-            task.counts.add_to(&mut part.counts);
+impl<T: Real> Job<'_, T> {
+    /// Elements between two places where its work can be cut.
+    pub(crate) fn period(&self) -> usize {
+        match self {
+            Self::Calibrated(_) => 1,
+            Self::ByRows { slabs, .. } => slabs.period(),
+            Self::Rows(quantizer) => quantizer.period(),
         }
     }
-    Some(parts)
-}
 
-/// A task's counts are 32 bits wide.
-const MAX_TASK_LEN: usize = 1 << 30;
-
-/// What a scheme does to the elements of a task.
-struct Task {
-    /// Of each block.
-    sums: Vec<Sums>,
-    clipped: u64,
-    counts: Counts,
-}
-
-impl Task {
-    fn new(codes_in_all: usize) -> Self {
-        Self { sums: Vec::new(), clipped: 0, counts: Counts::new(codes_in_all) }
+    fn codes_in_all(&self) -> usize {
+        match self {
+            Self::Calibrated(calibrated) => codes_in_all(calibrated.scheme),
+            Self::ByRows { scheme, .. } => codes_in_all(*scheme),
+            Self::Rows(quantizer) => quantizer.codes_in_all(),
+        }
     }
 }
 
-for_vectors! {
-    /// One task a job. False if it was stopped before the end.
-    fn measure_task<T: Real>(
-        chunk: &[T],
-        start: usize,
+/// Measures all of a tensor under one scheme's parameters.
+pub(crate) fn measure_one(tensor: &Tensor, qparams: &QParams) -> Result<Tally> {
+    fn of_type<T: Real>(tensor: &Tensor, qparams: &QParams) -> Result<Tally> {
+        let jobs = [Job::<T>::Calibrated(Calibrated::new(qparams, qparams.layout(tensor.shape())?, 0))];
+        let mut tallies = [Tally::default()];
+        Values::of(tensor).measure(0..tensor.len(), &jobs, &mut tallies, &|| false)?;
+        let [tally] = tallies;
+        match tally.error {
+            Some(error) => Err(error),
+            None => Ok(tally),
+        }
+    }
+    match tensor.dtype() {
+        Dtype::F32 => of_type::<f32>(tensor, qparams),
+        Dtype::F64 => of_type::<f64>(tensor, qparams),
+    }
+}
+
+/// Elements worth a task of their own: not so many that one thread ends long after the others, nor so few that tables of counts cost more than they.
+/// A multiple of the periods of all jobs.
+pub(crate) fn task_len<T: Real>(elements: usize, jobs: &[Job<T>]) -> usize {
+    let codes = jobs.iter().map(Job::codes_in_all).max().unwrap_or(1);
+    let even = elements / (8 * rayon::current_num_threads());
+    let wanted = even.clamp(SHORTEST_TASK, LONGEST_TASK).max(16 * codes);
+    let period = jobs.iter().fold(1, |period, job| least_common_multiple(period, job.period()));
+    // Where possible whole blocks of sums.
+    match least_common_multiple(period, BLOCK) {
+        both if both <= LONGEST_TASK => wanted.next_multiple_of(both),
+        _ => wanted.next_multiple_of(period),
+    }
+}
+
+const SHORTEST_TASK: usize = 4 * BLOCK;
+const LONGEST_TASK: usize = 16 * BLOCK;
+
+/// The smallest number that both divide, neither being 0.
+pub(crate) fn least_common_multiple(a: usize, b: usize) -> usize {
+    let (mut divisor, mut rest) = (a, b);
+    while rest > 0 {
+        (divisor, rest) = (rest, divisor % rest);
+    }
+    (a / divisor).saturating_mul(b)
+}
+
+/// Where the values of a tensor are read from, piece by piece.
+pub(crate) struct Values<'a> {
+    source: &'a dyn Source,
+    /// The tensor's number in the source.
+    index: usize,
+    /// The tensor's name.
+    name: &'a str,
+    /// Whether the gate has seen them.
+    are_finite: bool,
+}
+
+impl<'a> Values<'a> {
+    /// Of a source that may hold NaN and infinities.
+    pub(crate) fn unchecked(source: &'a dyn Source, index: usize, name: &'a str) -> Self {
+        Self { source, index, name, are_finite: false }
+    }
+
+    /// Of a tensor in memory.
+    pub(crate) fn of(tensor: &'a Tensor) -> Self {
+        Self { source: tensor, index: 0, name: tensor.name(), are_finite: true }
+    }
+
+    /// Some of them, finite.
+    fn read<'b, T: Real>(&'b self, elements: Range<usize>, buffer: &'b mut TileBuffer) -> Result<&'b [T]> {
+        let (first, count) = (elements.start, elements.len());
+        let slice = self.source.read(self.index, elements, buffer)?;
+        let values = T::of_slice(slice).ok_or(Error::DtypeMismatch { expected: T::DTYPE, found: slice.dtype() })?;
+        if values.len() != count {
+            return Err(Error::Length { reference: count, approximation: values.len() });
+        }
+        if !self.are_finite && !all_finite(values) {
+            let index = values.iter().position(|value| !value.is_finite()).unwrap_or(0);
+            let (name, value) = (self.name.to_owned(), values[index].to_f64());
+            return Err(Error::NotFinite { name, index: first + index, value });
+        }
+        Ok(values)
+    }
+
+    /// The ranges of the blocks of each of these layouts.
+    pub(crate) fn ranges<T: Real>(
+        &self,
+        elements: Range<usize>,
+        layouts: &[&Layout],
+        ranges: &mut [BlockRanges<T>],
+    ) -> Result<()> {
+        let starts: Vec<usize> = elements.clone().step_by(LONGEST_TASK).collect();
+        let met: Vec<Result<Vec<_>>> = starts
+            .into_par_iter()
+            .map_init(TileBuffer::default, |buffer, start| {
+                let values = self.read::<T>(start..(start + LONGEST_TASK).min(elements.end), buffer)?;
+                Ok(layouts.iter().map(|layout| BlockRanges::met(values, start, layout)).collect())
+            })
+            .collect();
+        for met in met {
+            ranges.iter_mut().zip(met?).for_each(|(ranges, met)| ranges.add(met));
+        }
+        Ok(())
+    }
+
+    /// Adds what each job does to some elements to its tally; the numbers are those that `Metrics::between(tensor, fake_quantize(tensor))` and the
+    /// codes would give, bit for bit, however the tensor is cut. The elements begin where the work of all jobs can be cut, and end there or with
+    /// the tensor. False if `is_stopped`, which is asked for every block of values, said so: then the tallies are of no use.
+    ///
+    /// # Errors
+    /// What reading the values says; what a job says is in its tally.
+    pub(crate) fn measure<T: Real>(
+        &self,
+        elements: Range<usize>,
+        jobs: &[Job<T>],
+        tallies: &mut [Tally],
+        is_stopped: &(dyn Fn() -> bool + Sync),
+    ) -> Result<bool> {
+        let task_len = task_len(elements.len(), jobs);
+        let is_over: Vec<bool> = tallies.iter().map(|tally| tally.error.is_some()).collect();
+        let starts: Vec<usize> = elements.clone().step_by(task_len).collect();
+        let tasks: Vec<Result<Option<Vec<Task>>>> = starts
+            .into_par_iter()
+            .map_init(TileBuffer::default, |buffer, start| {
+                if is_stopped() {
+                    return Ok(None);
+                }
+                let values = self.read(start..(start + task_len).min(elements.end), buffer)?;
+                let task = |(job, &is_over): (&Job<T>, &bool)| Task::new(job, start, is_over);
+                let mut tasks: Vec<Task> = jobs.iter().zip(&is_over).map(task).collect();
+                Ok(self.run(values, start, jobs, &mut tasks, is_stopped).then_some(tasks))
+            })
+            .collect();
+        for tasks in tasks {
+            let Some(tasks) = tasks? else { return Ok(false) };
+            tallies.iter_mut().zip(tasks).for_each(|(tally, task)| task.add_to(tally));
+        }
+        Ok(true)
+    }
+
+    /// One task a job, on some of the values.
+    fn run<T: Real>(
+        &self,
+        values: &[T],
+        first: usize,
         jobs: &[Job<T>],
         tasks: &mut [Task],
         is_stopped: &(dyn Fn() -> bool + Sync),
     ) -> bool {
+        let mut own = Vec::with_capacity(jobs.len());
+        let mut scratch = Scratch::default();
+        for (job, task) in jobs.iter().zip(&mut *tasks) {
+            let mut calibrated = None;
+            if !task.is_over() && !is_stopped() {
+                match job {
+                    Job::Calibrated(_) => {}
+                    Job::ByRows { scheme, slabs, tensor_magnitude } => {
+                        match calibrate_rows(*scheme, slabs, *tensor_magnitude, values, first) {
+                            Ok(found) => calibrated = Some(found),
+                            Err(error) => task.error = Some(error.in_blocks_from(slabs.first_block(first))),
+                        }
+                    }
+                    Job::Rows(quantizer) => measure_rows(&**quantizer, self.name, values, first, task, &mut scratch),
+                }
+            }
+            own.push(calibrated);
+        }
+        let schemes = jobs.iter().zip(&own).map(|(job, own)| match job {
+            Job::Calibrated(calibrated) => Some(calibrated),
+            _ => own.as_ref(),
+        });
+        measure_task(self.name, values, first, &schemes.collect::<Vec<_>>(), tasks, is_stopped)
+    }
+}
+
+/// A scheme with the parameters of whole slabs.
+fn calibrate_rows<T: Real>(
+    scheme: Scheme,
+    slabs: &Slabs,
+    tensor_magnitude: Option<T>,
+    values: &[T],
+    first: usize,
+) -> Result<Calibrated<T>> {
+    let layout = slabs.layout(values.len())?;
+    let qparams = qparams_of(scheme, values, &layout, None, tensor_magnitude)?;
+    Ok(Calibrated::new(&qparams, layout, first))
+}
+
+/// What a row quantizer reads and writes where the data is not f32, kept from one to the next.
+#[derive(Default)]
+struct Scratch {
+    values: Vec<f32>,
+    approximation: Vec<f32>,
+}
+
+fn measure_rows<T: Real>(
+    quantizer: &dyn RowQuantizer,
+    name: &str,
+    values: &[T],
+    first: usize,
+    task: &mut Task,
+    scratch: &mut Scratch,
+) {
+    let Scratch { values: rounded, approximation } = scratch;
+    rounded.clear();
+    // Of f32 data a copy, which costs little beside what follows.
+    rounded.extend(values.iter().map(|value| value.to_f64() as f32));
+    if let Some(index) = rounded.iter().position(|value| !value.is_finite()) {
+        let (name, value) = (name.to_owned(), values[index].to_f64());
+        task.error = Some(Error::F32Overflow { name, index: first + index, value });
+        return;
+    }
+    approximation.resize(values.len(), 0.0);
+    quantizer.round_trip(rounded, approximation, &mut task.row_counts);
+    if let Some(index) = approximation.iter().position(|value| !value.is_finite()) {
+        task.error = Some(Error::DequantizedOverflow { name: name.to_owned(), index: first + index });
+    } else if let Err(error) = task.accumulator.push(values, approximation) {
+        task.error = Some(error);
+    }
+}
+
+/// What a job does to the elements of a task.
+struct Task {
+    accumulator: MetricsAccumulator,
+    clipped: u64,
+    counts: Counts,
+    /// Of a row quantizer.
+    row_counts: Vec<u64>,
+    error: Option<Error>,
+    /// An earlier tile had an error.
+    is_over: bool,
+}
+
+impl Task {
+    fn new<T: Real>(job: &Job<T>, first: usize, is_over: bool) -> Self {
+        let (codes, row_codes) = match job {
+            Job::Rows(quantizer) => (0, quantizer.codes_in_all()),
+            job => (job.codes_in_all(), 0),
+        };
+        let (counts, row_counts) = (Counts::new(codes), vec![0; row_codes]);
+        let accumulator = MetricsAccumulator::starting_at(first as u64);
+        Self { accumulator, clipped: 0, counts, row_counts, error: None, is_over }
+    }
+
+    fn is_over(&self) -> bool {
+        self.is_over || self.error.is_some()
+    }
+
+    /// Adds the elements from this one on, which are of one block of sums: a whole one, or some that others will join.
+    fn push<T: Real>(&mut self, name: &str, x: &[T], approximation: &[T], at: usize, sums: Sums) {
+        if x.len() == BLOCK {
+            self.accumulator.push_block(sums);
+        } else {
+            self.error = self.accumulator.push(x, approximation).err();
+        }
+        if !sums.is_finite()
+            && let Some(index) = approximation.iter().position(|value| !value.is_finite())
+        {
+            self.error = Some(Error::DequantizedOverflow { name: name.to_owned(), index: at + index });
+        }
+    }
+
+    fn add_to(self, tally: &mut Tally) {
+        if tally.error.is_some() {
+            return;
+        }
+        tally.clipped += self.clipped;
+        for counts in [self.counts.totals(), self.row_counts] {
+            tally.counts.resize(tally.counts.len().max(counts.len()), 0);
+            tally.counts.iter_mut().zip(counts).for_each(|(total, count)| *total += count);
+        }
+        tally.error = self.error.or_else(|| tally.accumulator.merge(self.accumulator).err());
+    }
+}
+
+for_vectors! {
+    /// One task a calibrated scheme. False if it was stopped before the end.
+    fn measure_task<T: Real>(
+        name: &str,
+        chunk: &[T],
+        first: usize,
+        schemes: &[Option<&Calibrated<T>>],
+        tasks: &mut [Task],
+        is_stopped: &(dyn Fn() -> bool + Sync),
+    ) -> bool {
         let (mut buffer, mut patterns, mut buffers) = ([T::ZERO; BLOCK], [0_u32; PIECE], EachBuffers::default());
-        let mut at = start;
-        for x in chunk.chunks(BLOCK) {
+        let (mut at, mut rest) = (first, chunk);
+        while !rest.is_empty() {
             if is_stopped() {
                 return false;
             }
-            let mut squared_reference = None;
-            let approximation = &mut buffer[..x.len()];
-            for (Job { params: all_params, layout, codec, .. }, task) in jobs.iter().zip(&mut *tasks) {
-                for segment in layout.segments(at..at + x.len()).flat_map(|segment| segment.pieces(PIECE)) {
-                    let local = segment.elements.start - at..segment.elements.end - at;
-                    let (x, codes) = (&x[local.clone()], &mut approximation[local]);
-                    let patterns = &mut patterns[..x.len()];
-                    for_params!(all_params, segment, &mut buffers, |params| {
-                        task.clipped += codec.round_trip(x, segment.elements.start, params, codes, patterns);
-                    });
-                    task.counts.count(patterns);
+            let (x, later) = rest.split_at((BLOCK - at % BLOCK).min(rest.len()));
+            let squared_reference = sum_of_squares(x);
+            for (scheme, task) in schemes.iter().zip(&mut *tasks) {
+                let Some(Calibrated { params: all_params, layout, first, codec, .. }) = scheme else { continue };
+                if task.is_over() {
+                    continue;
                 }
-                let sums = Sums::in_lanes(x, approximation, squared_reference);
-                squared_reference = Some(sums.squared_reference());
-                task.sums.push(sums);
+                let mut lanes = Lanes::default();
+                for (index, x) in x.chunks(PIECE).enumerate() {
+                    let start = at + index * PIECE - first;
+                    let approximation = &mut buffer[index * PIECE..index * PIECE + x.len()];
+                    for segment in layout.segments(start..start + x.len()) {
+                        let local = segment.elements.start - start..segment.elements.end - start;
+                        let (x, codes, patterns) = (&x[local.clone()], &mut approximation[local.clone()], &mut patterns[local]);
+                        for_params!(all_params, segment, &mut buffers, |params| {
+                            task.clipped += codec.round_trip(x, first + segment.elements.start, params, codes, patterns);
+                        });
+                    }
+                    task.counts.count_adding(&mut lanes, x, approximation, &patterns[..x.len()]);
+                }
+                task.push(name, x, &buffer[..x.len()], at, lanes.sums(squared_reference));
             }
-            at += x.len();
+            (at, rest) = (at + x.len(), later);
         }
         true
     }
@@ -165,53 +416,87 @@ for_vectors! {
 const PIECE: usize = 1024;
 
 /// How often each code occurs, counted from `quant_min`.
-struct Counts {
-    /// Neighbouring elements often have the same code; counting them in turn in several tables keeps one increment from waiting for the
-    /// last. Not worth it where the tables would leave the cache: then only the first is used.
-    tables: [Vec<u32>; 4],
+enum Counts {
+    /// Of at most 16 codes. Two neighbours are counted at once, the first in the lower four bits; those of an odd end one by one.
+    Pairs {
+        pairs: Box<[[u32; BYTE]; 4]>,
+        singles: [u32; 16],
+    },
+    /// Of at most 256. Neighbouring elements often have the same code; counting them in turn in several tables keeps one increment from waiting for
+    /// the last.
+    Bytes(Box<[[u32; BYTE]; 4]>),
+    Many(Vec<u32>),
 }
+
+/// Codes of at most 8 bits: no index can be past the end of such a table.
+const BYTE: usize = 256;
 
 impl Counts {
-    /// Codes of at most 8 bits: no index can be past the end of such a table.
-    const BYTE: usize = 256;
-
     fn new(codes_in_all: usize) -> Self {
-        let length = codes_in_all.max(Self::BYTE);
-        let table = |index: usize| vec![0; if index == 0 || length == Self::BYTE { length } else { 0 }];
-        Self { tables: [0, 1, 2, 3].map(table) }
+        match codes_in_all {
+            0 => Self::Many(Vec::new()),
+            1..=16 => Self::Pairs { pairs: Box::new([[0; BYTE]; 4]), singles: [0; 16] },
+            17..=BYTE => Self::Bytes(Box::new([[0; BYTE]; 4])),
+            _ => Self::Many(vec![0; codes_in_all]),
+        }
     }
 
+    /// Counts codes while the sums of these elements are added.
     #[inline(always)]
-    fn count(&mut self, patterns: &[u32]) {
-        let [a, b, c, d] = &mut self.tables;
-        if let (Some(a), Some(b), Some(c), Some(d)) = (byte_table(a), byte_table(b), byte_table(c), byte_table(d)) {
-            let (quads, rest) = patterns.as_chunks::<4>();
-            for quad in quads {
-                increment(&mut a[usize::from(quad[0] as u8)]);
-                increment(&mut b[usize::from(quad[1] as u8)]);
-                increment(&mut c[usize::from(quad[2] as u8)]);
-                increment(&mut d[usize::from(quad[3] as u8)]);
+    fn count_adding<T: Real>(&mut self, lanes: &mut Lanes, x: &[T], y: &[T], codes: &[u32]) {
+        match self {
+            Self::Pairs { pairs, singles } => {
+                let [a, b, c, d] = &mut **pairs;
+                lanes.add_counting(x, y, codes, |codes| {
+                    let (eights, rest) = codes.as_chunks::<8>();
+                    let pair = |low: u32, high: u32| usize::from((low | high << 4) as u8);
+                    for codes in eights {
+                        increment(&mut a[pair(codes[0], codes[1])]);
+                        increment(&mut b[pair(codes[2], codes[3])]);
+                        increment(&mut c[pair(codes[4], codes[5])]);
+                        increment(&mut d[pair(codes[6], codes[7])]);
+                    }
+                    rest.iter().for_each(|&code| increment(&mut singles[code as usize % 16]));
+                });
             }
-            rest.iter().for_each(|&pattern| increment(&mut a[usize::from(pattern as u8)]));
-        } else {
-            for &pattern in patterns {
-                if let Some(count) = a.get_mut(pattern as usize) {
-                    increment(count);
+            Self::Bytes(tables) => {
+                let [a, b, c, d] = &mut **tables;
+                lanes.add_counting(x, y, codes, |codes| {
+                    let (fours, rest) = codes.as_chunks::<4>();
+                    for codes in fours {
+                        increment(&mut a[usize::from(codes[0] as u8)]);
+                        increment(&mut b[usize::from(codes[1] as u8)]);
+                        increment(&mut c[usize::from(codes[2] as u8)]);
+                        increment(&mut d[usize::from(codes[3] as u8)]);
+                    }
+                    rest.iter().for_each(|&code| increment(&mut a[usize::from(code as u8)]));
+                });
+            }
+            Self::Many(counts) => lanes.add_counting(x, y, codes, |codes| {
+                for &code in codes {
+                    if let Some(count) = counts.get_mut(code as usize) {
+                        increment(count);
+                    }
                 }
+            }),
+        }
+    }
+
+    /// How often each code occurs: at least as many as there are.
+    fn totals(&self) -> Vec<u64> {
+        match self {
+            Self::Pairs { pairs, singles } => {
+                let mut totals: Vec<u64> = singles.iter().map(|&count| count.into()).collect();
+                for (pair, &count) in pairs.iter().flat_map(|table| table.iter().enumerate()) {
+                    totals[pair % 16] += u64::from(count);
+                    totals[pair / 16] += u64::from(count);
+                }
+                totals
             }
+            Self::Bytes(tables) => (0..BYTE).map(|code| tables.iter().map(|table| u64::from(table[code])).sum()).collect(),
+            Self::Many(counts) => counts.iter().map(|&count| count.into()).collect(),
         }
     }
-
-    fn add_to(self, counts: &mut [u64]) {
-        for table in self.tables {
-            counts.iter_mut().zip(table).for_each(|(total, count)| *total += u64::from(count));
-        }
-    }
-}
-
-#[inline(always)]
-fn byte_table(table: &mut [u32]) -> Option<&mut [u32; Counts::BYTE]> {
-    table.try_into().ok()
 }
 
 #[inline(always)]

@@ -52,6 +52,8 @@ mod report;
 mod ggml;
 mod known;
 
+mod read;
+
 mod frame;
 
 pub mod figure;
@@ -75,6 +77,7 @@ pub use metrics::{Metrics, MetricsAccumulator};
 pub use pack::{BitOrder, Packed};
 pub use qparams::{Observer, QParams};
 pub use quantize::{Quantized, fake_quantize_with, quantize_with};
+pub use read::{FileFormat, Model, open};
 pub use report::{
     Bootstrap, Comparison, Condition, Objective, Operand, Quantizer, ReportRow, Rule, allocate, bias_correction, blame, channels,
     check, concentration, convention_diff, convention_summary, diff, elements, frame_of_rows, frontier, ledger, levels, lint,

@@ -54,7 +54,9 @@ pub struct Metrics {
     /// `compute_signal_to_quantization_noice_ratio`.
     #[serde(with = "any_f64")]
     pub sqnr_db: f64,
-    /// Cosine similarity, `Σ xᵢx̂ᵢ / (‖x‖·‖x̂‖)`, -1 to 1; NaN where either is all zero.
+    /// Cosine similarity, `Σ xᵢx̂ᵢ / (‖x‖·‖x̂‖)`, -1 to 1; NaN where either is all zero. The numerator is taken from the other sums,
+    /// `Σ xᵢx̂ᵢ = (Σ xᵢ² + Σ x̂ᵢ² - Σ (xᵢ-x̂ᵢ)²) / 2`, so that its rounding error is a few times 1e-16 of the larger of the first two: nothing to a
+    /// cosine that is near 1, and absolute, not relative, to one that is near 0.
     #[serde(with = "any_f64")]
     pub cosine: f64,
 }
@@ -84,6 +86,24 @@ impl Metrics {
     }
 }
 
+impl Metrics {
+    /// Those of elements that could not be compared.
+    pub(crate) fn unknown(elements: u64) -> Self {
+        let nan = f64::NAN;
+        Self {
+            elements,
+            mse: nan,
+            rmse: nan,
+            mae: nan,
+            max_abs_error: nan,
+            mean_error: nan,
+            relative_error: nan,
+            sqnr_db: nan,
+            cosine: nan,
+        }
+    }
+}
+
 /// Elements to a block. A task handles a whole number of them.
 pub(crate) const BLOCK: usize = 4096;
 const _: () = assert!(TASK_LEN.is_multiple_of(BLOCK));
@@ -104,8 +124,6 @@ pub(crate) struct Sums {
     squared_reference: f64,
     #[serde(with = "any_f64")]
     squared_approximation: f64,
-    #[serde(with = "any_f64")]
-    product: f64,
 }
 
 impl Sums {
@@ -123,7 +141,6 @@ impl Sums {
             max_abs_error: self.max_abs_error.max(later.max_abs_error),
             squared_reference: self.squared_reference + later.squared_reference,
             squared_approximation: self.squared_approximation + later.squared_approximation,
-            product: self.product + later.product,
         }
     }
 
@@ -131,6 +148,8 @@ impl Sums {
         let elements = self.elements as f64;
         let mse = self.squared_error / elements;
         let (signal, noise) = (self.squared_reference, self.squared_error);
+        // Halved first, so that squares of nearly the largest size do not overflow here.
+        let product = (signal / 2.0 - noise / 2.0) + self.squared_approximation / 2.0;
         Metrics {
             elements: self.elements,
             mse,
@@ -141,54 +160,24 @@ impl Sums {
             relative_error: if signal == 0.0 { f64::NAN } else { root_of_quotient(noise, signal) },
             sqnr_db: if signal == 0.0 { f64::NAN } else { decibels(signal, noise) },
             // Rounding may carry it past 1 by an ulp.
-            cosine: (self.product / root_of_product(signal, self.squared_approximation)).clamp(-1.0, 1.0),
+            cosine: (product / root_of_product(signal, self.squared_approximation)).clamp(-1.0, 1.0),
         }
     }
 }
 
 for_vectors! {
     fn sums<T: Real, U: Real>(x: &[T], y: &[U]) -> Sums {
-        Sums::in_lanes(x, y, None)
+        let mut lanes = Lanes::default();
+        lanes.add(x, y);
+        lanes.sums(sum_of_squares(x))
     }
 }
 
 impl Sums {
-    /// As [`Sums::of`], for code that is compiled for wide vectors already. Σx² may be known from the same elements.
-    #[inline(always)]
-    pub(crate) fn in_lanes<T: Real, U: Real>(x: &[T], y: &[U], squared_reference: Option<f64>) -> Self {
-        match squared_reference {
-            Some(squared_reference) => Self { squared_reference, ..Self::of_lanes::<T, U, false>(x, y) },
-            None => Self::of_lanes::<T, U, true>(x, y),
-        }
-    }
-
-    #[inline(always)]
-    fn of_lanes<T: Real, U: Real, const WITH_REFERENCE: bool>(x: &[T], y: &[U]) -> Self {
-        let mut lanes = Lanes::default();
-        let ((x_chunks, x_rest), (y_chunks, y_rest)) = (x.as_chunks::<LANES>(), y.as_chunks::<LANES>());
-        for (x, y) in x_chunks.iter().zip(y_chunks) {
-            for lane in 0..LANES {
-                lanes.add::<WITH_REFERENCE>(lane, x[lane].to_f64(), y[lane].to_f64());
-            }
-        }
-        for (lane, (x, y)) in x_rest.iter().zip(y_rest).enumerate() {
-            lanes.add::<WITH_REFERENCE>(lane, x.to_f64(), y.to_f64());
-        }
-        Self {
-            elements: x.len() as u64,
-            squared_error: tree_sum(lanes.squared_error),
-            absolute_error: tree_sum(lanes.absolute_error),
-            error: tree_sum(lanes.error),
-            max_abs_error: lanes.max_abs_error.iter().fold(0.0, |a, &b| if b > a { b } else { a }),
-            squared_reference: tree_sum(lanes.squared_reference),
-            squared_approximation: tree_sum(lanes.squared_approximation),
-            product: tree_sum(lanes.product),
-        }
-    }
-
-    /// Σx².
-    pub(crate) fn squared_reference(&self) -> f64 {
-        self.squared_reference
+    /// Whether all approximations were finite.
+    pub(crate) fn is_finite(&self) -> bool {
+        // The largest error passes over NaN, which the sums keep.
+        self.max_abs_error.is_finite() && !self.squared_error.is_nan()
     }
 }
 
@@ -212,30 +201,89 @@ fn root_of_product(a: f64, b: f64) -> f64 {
 
 const LANES: usize = 8;
 
-#[derive(Default)]
-struct Lanes {
+/// Σx², in the same lanes. Apart from the other sums: it is the same for all schemes, and there are no registers left for it beside them.
+#[inline(always)]
+pub(crate) fn sum_of_squares<T: Real>(x: &[T]) -> f64 {
+    let mut lanes = [0.0; LANES];
+    let (chunks, rest) = x.as_chunks::<LANES>();
+    for x in chunks {
+        for lane in 0..LANES {
+            lanes[lane] += x[lane].to_f64() * x[lane].to_f64();
+        }
+    }
+    for (lane, x) in lanes.iter_mut().zip(rest) {
+        *lane += x.to_f64() * x.to_f64();
+    }
+    tree_sum(lanes)
+}
+
+/// The sums of a block under way: element i of the block is added in lane i mod 8.
+#[derive(Debug, Default)]
+pub(crate) struct Lanes {
+    elements: u64,
     squared_error: [f64; LANES],
     absolute_error: [f64; LANES],
     error: [f64; LANES],
     max_abs_error: [f64; LANES],
-    squared_reference: [f64; LANES],
     squared_approximation: [f64; LANES],
-    product: [f64; LANES],
 }
 
 impl Lanes {
+    /// Adds the next elements, of which there are a multiple of 8 but at the block's end.
     #[inline(always)]
-    fn add<const WITH_REFERENCE: bool>(&mut self, lane: usize, x: f64, y: f64) {
+    pub(crate) fn add<T: Real, U: Real>(&mut self, x: &[T], y: &[U]) {
+        let ((x_chunks, x_rest), (y_chunks, y_rest)) = (x.as_chunks::<LANES>(), y.as_chunks::<LANES>());
+        for (x, y) in x_chunks.iter().zip(y_chunks) {
+            for lane in 0..LANES {
+                self.add_one(lane, x[lane].to_f64(), y[lane].to_f64());
+            }
+        }
+        for (lane, (x, y)) in x_rest.iter().zip(y_rest).enumerate() {
+            self.add_one(lane, x.to_f64(), y.to_f64());
+        }
+        self.elements += x.len() as u64;
+    }
+
+    /// As [`Lanes::add`], with codes to be counted, some at a time between the sums. The processor does both at once: sums wait for additions,
+    /// counts for memory. With fewer at a time the compiler finds no vectors, with more the processor sees only one of the two.
+    #[inline(always)]
+    pub(crate) fn add_counting<T: Real, U: Real>(&mut self, x: &[T], y: &[U], codes: &[u32], mut count: impl FnMut(&[u32])) {
+        const STRIDE: usize = 4 * LANES;
+        // Sums stay in registers.
+        let mut lanes = std::mem::take(self);
+        let ((x_chunks, x_rest), (y_chunks, y_rest)) = (x.as_chunks::<STRIDE>(), y.as_chunks::<STRIDE>());
+        let (code_chunks, code_rest) = codes.as_chunks::<STRIDE>();
+        for ((x, y), codes) in x_chunks.iter().zip(y_chunks).zip(code_chunks) {
+            lanes.add(x, y);
+            count(codes);
+        }
+        lanes.add(x_rest, y_rest);
+        count(code_rest);
+        *self = lanes;
+    }
+
+    #[inline(always)]
+    fn add_one(&mut self, lane: usize, x: f64, y: f64) {
         let error = x - y;
         self.squared_error[lane] += error * error;
         self.absolute_error[lane] += error.abs();
         self.error[lane] += error;
         self.max_abs_error[lane] = if error.abs() > self.max_abs_error[lane] { error.abs() } else { self.max_abs_error[lane] };
-        if WITH_REFERENCE {
-            self.squared_reference[lane] += x * x;
-        }
         self.squared_approximation[lane] += y * y;
-        self.product[lane] += x * y;
+    }
+
+    /// The block's sums, with [`sum_of_squares`] of its reference.
+    #[inline(always)]
+    pub(crate) fn sums(&self, squared_reference: f64) -> Sums {
+        Sums {
+            elements: self.elements,
+            squared_error: tree_sum(self.squared_error),
+            absolute_error: tree_sum(self.absolute_error),
+            error: tree_sum(self.error),
+            max_abs_error: self.max_abs_error.iter().fold(0.0, |a, &b| if b > a { b } else { a }),
+            squared_reference,
+            squared_approximation: tree_sum(self.squared_approximation),
+        }
     }
 }
 

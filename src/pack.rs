@@ -128,7 +128,7 @@ impl Quantized {
     fn move_to_the_middle(&self, codes: &mut [i32]) -> Result<()> {
         let qparams = self.qparams();
         let (scheme, middle) = (qparams.scheme(), qparams.scheme().middle_code());
-        if scheme.mapping() != Mapping::Symmetric || qparams.zero_points().iter().all(|&point| point == middle.into()) {
+        if scheme.mapping() != Mapping::Symmetric || qparams.zero_points().iter().all(|&point| point == i64::from(middle)) {
             return Ok(());
         }
         let layout = qparams.layout(self.shape())?;

@@ -154,9 +154,13 @@ fn error_against_widths(tensor: &Tensor, schemes: &[Scheme], bits: &BTreeSet<u32
     for scheme in schemes {
         let widths: Vec<Scheme> = bits.iter().map(|&bits| scheme.with_bits(bits)).collect();
         let rows = report_rows(std::slice::from_ref(tensor), &widths)?;
-        let points: Vec<(f64, f64)> =
-            widths.iter().zip(&rows).map(|(width, row)| (f64::from(width.bits()), row.metrics.sqnr_db)).collect();
-        lines.push((family_name(*scheme), points.into_iter().filter(|point| point.1.is_finite()).collect::<Vec<_>>()));
+        if let Some((row, error)) = rows.iter().find_map(|row| Some((row, row.error.as_ref()?))) {
+            let reason = format!("there is no point for `{}`: {error}", row.scheme);
+            return Err(Error::Nothing { what: "error_against_bits", reason });
+        }
+        let sqnr_db = rows.iter().map(|row| row.metrics.sqnr_db);
+        let points = widths.iter().map(|width| f64::from(width.bits())).zip(sqnr_db);
+        lines.push((family_name(*scheme), points.filter(|point| point.1.is_finite()).collect::<Vec<(f64, f64)>>()));
     }
     let ends = |points: &[(f64, f64)]| Some((*points.first()?, *points.last()?)).filter(|(a, b)| a.0 < b.0);
     let Some((name, (first, last))) = lines.iter().find_map(|(name, points)| Some((name, ends(points)?))) else {

@@ -1,9 +1,9 @@
-//! How far long work has come, and whether to go on: [`crate::report()`] and [`crate::sweep`] say it row by row, a front end shows it.
+//! How far long work has come, and whether to go on: [`crate::report()`] and [`crate::sweep`] say it every few million values, a front end shows it.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
 
-use crate::error::{Error, Result};
+use crate::error::Error;
 
 /// Where a piece of work stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +31,7 @@ static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 /// ```standalone_crate
 /// use quantlens::{Scheme, Tensor, progress, report};
 /// progress::set_hook(Some(|progress| println!("{}: {} of {}", progress.what, progress.done, progress.total)));
-/// report(&[Tensor::from_vec("x", vec![0.5, 1.0])?], &[Scheme::asymmetric(8)])?; // report: 0 of 1, 1 of 1, and 1 of 1: it is over
+/// report(&Tensor::from_vec("x", vec![0.5, 1.0])?, &[Scheme::asymmetric(8)])?; // report: 0 of 2, 2 of 2, and 2 of 2: it is over
 /// # progress::set_hook(None);
 /// # Ok::<(), quantlens::Error>(())
 /// ```
@@ -53,10 +53,10 @@ fn tell(progress: Progress) {
 /// use quantlens::{Scheme, Tensor, progress, report};
 /// let x = Tensor::from_vec("x", vec![0.5, 1.0])?;
 /// progress::interrupt();
-/// let error = report(&[x.clone()], &[Scheme::asymmetric(8)]).unwrap_err();
-/// assert_eq!(error.to_string(), "the report was interrupted after 0 of 1 rows");
+/// let error = report(&x, &[Scheme::asymmetric(8)]).unwrap_err();
+/// assert_eq!(error.to_string(), "the report was interrupted after 0 of 2 values");
 /// progress::resume();
-/// assert!(report(&[x], &[Scheme::asymmetric(8)]).is_ok());
+/// assert!(report(&x, &[Scheme::asymmetric(8)]).is_ok());
 /// # Ok::<(), quantlens::Error>(())
 /// ```
 pub fn interrupt() {
@@ -86,21 +86,30 @@ pub fn is_interrupted() -> bool {
 #[derive(Debug)]
 pub struct Work<'a> {
     progress: Progress<'a>,
+    unit: &'static str,
 }
 
 impl<'a> Work<'a> {
     /// Work of this name that begins.
     pub fn new(what: &'a str, total: usize) -> Self {
         static IDS: AtomicU64 = AtomicU64::new(0);
-        let work = Self { progress: Progress { id: IDS.fetch_add(1, Ordering::Relaxed), what, done: 0, total, is_over: false } };
+        let progress = Progress { id: IDS.fetch_add(1, Ordering::Relaxed), what, done: 0, total, is_over: false };
+        let work = Self { progress, unit: "rows" };
         tell(work.progress);
         work
     }
 
     /// Another step is done.
     pub fn done_one(&mut self) {
-        self.progress.done += 1;
-        tell(self.progress);
+        self.advance(1);
+    }
+
+    /// So many more steps are done. Nobody is told of none.
+    pub fn advance(&mut self, steps: usize) {
+        if steps > 0 {
+            self.progress.done = self.progress.done.saturating_add(steps).min(self.progress.total);
+            tell(self.progress);
+        }
     }
 
     /// Where it stands.
@@ -110,23 +119,17 @@ impl<'a> Work<'a> {
 }
 
 impl Work<'static> {
+    /// What its steps are, for messages.
+    pub(crate) fn in_units(self, unit: &'static str) -> Self {
+        let mut work = self;
+        work.unit = unit;
+        work
+    }
+
     /// What interrupting it here says.
     pub(crate) fn interrupted(&self) -> Error {
         let Progress { what, done, total, .. } = self.progress;
-        Error::Interrupted { what, done, total }
-    }
-
-    /// An error if the work was interrupted.
-    pub(crate) fn go_on(&self) -> Result<()> {
-        if is_interrupted() { Err(self.interrupted()) } else { Ok(()) }
-    }
-
-    /// Does one step, unless the work was interrupted.
-    pub(crate) fn step<R>(&mut self, step: impl FnOnce() -> Result<R>) -> Result<R> {
-        self.go_on()?;
-        let result = step()?;
-        self.done_one();
-        Ok(result)
+        Error::Interrupted { what, done, total, unit: self.unit }
     }
 }
 

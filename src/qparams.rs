@@ -4,6 +4,7 @@ mod fit;
 mod formulas;
 mod histogram;
 mod observer;
+mod ranges;
 mod second_level;
 
 use serde::{Deserialize, Serialize};
@@ -16,7 +17,9 @@ use crate::granularity::Layout;
 use crate::scheme::{Mapping, Scheme};
 use crate::tensor::Real;
 
+pub(crate) use fit::{qparams_of, qparams_of_ranges};
 pub use observer::Observer;
+pub(crate) use ranges::BlockRanges;
 pub(crate) use second_level::StoredScales;
 
 /// The parameters of a quantization: a scale for each block, a zero point or a minimum where the mapping has one, and the scheme they belong to.

@@ -77,6 +77,11 @@ pub trait Source: Sync {
         Vec::new()
     }
 
+    /// The tensor of this number, if it is in memory as one: then nothing is read.
+    fn held(&self, _index: usize) -> Option<Tensor> {
+        None
+    }
+
     /// The whole tensor of this number, in memory.
     ///
     /// # Errors
@@ -103,7 +108,7 @@ pub trait Source: Sync {
 }
 
 /// The error for a tensor that a source does not have.
-fn no_tensor(wanted: String, infos: &[TensorInfo]) -> Error {
+pub(crate) fn no_tensor(wanted: String, infos: &[TensorInfo]) -> Error {
     const SHOWN: usize = 5;
     let mut names = infos.iter().take(SHOWN).map(|info| format!("`{}`", info.name)).collect::<Vec<_>>().join(", ");
     if infos.len() > SHOWN {
@@ -132,9 +137,13 @@ impl Source for [Tensor] {
             .ok_or_else(|| no_tensor(format!("number {tensor}, elements {} to {}", elements.start, elements.end), &self.infos()))
     }
 
-    fn tensor_at(&self, index: usize) -> Result<Tensor> {
+    fn held(&self, index: usize) -> Option<Tensor> {
         // Shared, not copied.
-        self.get(index).cloned().ok_or_else(|| no_tensor(format!("number {index}"), &self.infos()))
+        self.get(index).cloned()
+    }
+
+    fn tensor_at(&self, index: usize) -> Result<Tensor> {
+        self.held(index).ok_or_else(|| no_tensor(format!("number {index}"), &self.infos()))
     }
 }
 
@@ -150,6 +159,11 @@ macro_rules! source_of_slice {
             fn read<'a>(&'a self, tensor: usize, elements: Range<usize>, buffer: &'a mut TileBuffer) -> Result<Slice<'a>> {
                 let $own = self;
                 $slice.read(tensor, elements, buffer)
+            }
+
+            fn held(&self, index: usize) -> Option<Tensor> {
+                let $own = self;
+                $slice.held(index)
             }
 
             fn tensor_at(&self, index: usize) -> Result<Tensor> {
@@ -174,6 +188,10 @@ impl<S: Source + ?Sized> Source for &S {
 
     fn skipped(&self) -> Vec<Skipped> {
         (**self).skipped()
+    }
+
+    fn held(&self, index: usize) -> Option<Tensor> {
+        (**self).held(index)
     }
 
     fn tensor_at(&self, index: usize) -> Result<Tensor> {

@@ -10,6 +10,7 @@ use rayon::prelude::*;
 
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
+use crate::simd::for_vectors;
 
 /// f32 or f64: what every formula of this crate is generic over. Sealed; the two types are all there are.
 pub trait Real:
@@ -70,6 +71,9 @@ pub trait Real:
     /// The values, if they are of this type.
     #[doc(hidden)]
     fn of(values: &Values) -> Option<&[Self]>;
+    /// Likewise.
+    #[doc(hidden)]
+    fn of_slice(slice: Slice<'_>) -> Option<&[Self]>;
 }
 
 mod sealed {
@@ -143,6 +147,12 @@ macro_rules! real {
                     _ => None,
                 }
             }
+            fn of_slice(slice: Slice<'_>) -> Option<&[Self]> {
+                match slice {
+                    Slice::$dtype(values) => Some(values),
+                    _ => None,
+                }
+            }
         }
     };
 }
@@ -180,6 +190,16 @@ pub enum Slice<'a> {
     F32(&'a [f32]),
     /// f64 values.
     F64(&'a [f64]),
+}
+
+impl Slice<'_> {
+    /// Their type.
+    pub fn dtype(&self) -> Dtype {
+        match self {
+            Self::F32(_) => Dtype::F32,
+            Self::F64(_) => Dtype::F64,
+        }
+    }
 }
 
 /// A named array of finite numbers, row-major (C order), in f32 or f64.
@@ -374,9 +394,7 @@ fn finite_min_max<T: Real>(name: &str, values: &[T]) -> Result<(T, T)> {
         .par_chunks(TASK_LEN)
         .map(|chunk| {
             let (min, max) = min_max(chunk);
-            // No branch an element, so that several are done at a time.
-            let finite = chunk.iter().fold(true, |finite, x| finite & x.is_finite());
-            ((min, max), finite)
+            ((min, max), all_finite(chunk))
         })
         .reduce_with(|a, b| (spanning(a.0, b.0), a.1 && b.1))
         .unwrap_or(((T::ZERO, T::ZERO), true));
@@ -384,6 +402,14 @@ fn finite_min_max<T: Real>(name: &str, values: &[T]) -> Result<(T, T)> {
         return Err(Error::NotFinite { name: name.to_owned(), index, value: values[index].to_f64() });
     }
     Ok((min, max))
+}
+
+for_vectors! {
+    /// Whether none is NaN or infinite.
+    pub(crate) fn all_finite<T: Real>(values: &[T]) -> bool {
+        // No branch an element, so that several are done at a time.
+        values.iter().fold(true, |finite, x| finite & x.is_finite())
+    }
 }
 
 /// The magnitude of the end of a range that is further from 0.

@@ -7,8 +7,8 @@ use rayon::prelude::*;
 use super::{Ggml, Weighting, codes_of, decode_blocks, encode_blocks};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
-use crate::metrics::{Metrics, entropy_bits};
-use crate::report::{Quantizer, ReportRow};
+use crate::kernels::RowQuantizer;
+use crate::report::{Codes, Quantizer, ReportRow, row_of};
 use crate::tensor::{Slice, Tensor};
 
 /// Elements that one task handles: the slowest types take some milliseconds for as many.
@@ -53,7 +53,6 @@ impl Rows {
     }
 
     fn encode(self, values: &[f32], importance: Option<&[f32]>) -> Vec<u8> {
-        let importance = importance.filter(|_| self.kind.uses_importance());
         let mut bytes = vec![0; self.bytes_of(self.elements)];
         let rows = values.par_chunks(self.row).zip(bytes.par_chunks_mut(self.bytes_of(self.row)));
         rows.with_min_len(TASK_LEN.div_ceil(self.row)).for_each(|(values, bytes)| {
@@ -75,18 +74,6 @@ impl Rows {
             return Err(Error::DequantizedOverflow { name: name.to_owned(), index });
         }
         Tensor::new(name, shape, values)
-    }
-
-    /// How often each code occurs.
-    fn counts(self, bytes: &[u8]) -> [u64; 256] {
-        let tasks = bytes.par_chunks(self.bytes_of(self.task())).map(|bytes| {
-            let mut codes = vec![0; bytes.len() / self.kind.block_bytes() * self.kind.block_elements()];
-            codes_of(self.kind, bytes, &mut codes);
-            let mut counts = [0; 256];
-            codes.iter().for_each(|&code| counts[usize::from(code)] += 1);
-            counts
-        });
-        tasks.reduce(|| [0; 256], |a, b| std::array::from_fn(|code| a[code] + b[code]))
     }
 }
 
@@ -111,28 +98,77 @@ struct Encoder<'a> {
     importance: Option<&'a [f32]>,
 }
 
-impl Encoder<'_> {
-    fn to_bytes(self, tensor: &Tensor) -> Result<(Rows, Vec<u8>)> {
-        let rows = Rows::new(self.kind, tensor.name(), tensor.shape())?;
-        if let Some(importance) = self.importance
-            && importance.len() != rows.row
-        {
-            let name = tensor.name().to_owned();
-            return Err(Error::ImportanceLength { name, importances: importance.len(), row: rows.row });
+/// The rows of a tensor in a report.
+struct ByRows<'a> {
+    encoder: Encoder<'a>,
+    /// Elements of a row.
+    row: usize,
+}
+
+impl RowQuantizer for ByRows<'_> {
+    fn period(&self) -> usize {
+        // How important an element is depends on its row.
+        if self.encoder.importance().is_some() { self.row } else { self.encoder.kind.block_elements() }
+    }
+
+    fn codes_in_all(&self) -> usize {
+        256
+    }
+
+    fn round_trip(&self, values: &[f32], approximation: &mut [f32], counts: &mut [u64]) {
+        let kind = self.encoder.kind;
+        let mut bytes = vec![0; values.len() / kind.block_elements() * kind.block_bytes()];
+        match self.encoder.importance() {
+            None => encode_blocks(kind, values, None, &mut bytes),
+            Some(importance) => {
+                let row_bytes = self.row / kind.block_elements() * kind.block_bytes();
+                for (row, bytes) in values.chunks(self.row).zip(bytes.chunks_mut(row_bytes)) {
+                    encode_blocks(kind, row, Some(Weighting::of_row(importance, row)), bytes);
+                }
+            }
         }
-        let bytes = with_f32(tensor, |values| rows.encode(values, self.importance))?;
+        decode_blocks(kind, &bytes, approximation);
+        let mut codes = vec![0; values.len()];
+        codes_of(kind, &bytes, &mut codes);
+        for code in codes {
+            if let Some(count) = counts.get_mut(usize::from(code)) {
+                *count += 1;
+            }
+        }
+    }
+}
+
+impl<'a> Encoder<'a> {
+    /// The importances, where they matter.
+    fn importance(self) -> Option<&'a [f32]> {
+        self.importance.filter(|_| self.kind.uses_importance())
+    }
+
+    /// The rows of a tensor of this name and shape, for which there is an importance each.
+    fn rows(self, name: &str, shape: &[usize]) -> Result<Rows> {
+        let rows = Rows::new(self.kind, name, shape)?;
+        match self.importance {
+            Some(importance) if importance.len() != rows.row => {
+                Err(Error::ImportanceLength { name: name.to_owned(), importances: importance.len(), row: rows.row })
+            }
+            _ => Ok(rows),
+        }
+    }
+
+    fn to_bytes(self, tensor: &Tensor) -> Result<(Rows, Vec<u8>)> {
+        let rows = self.rows(tensor.name(), tensor.shape())?;
+        let bytes = with_f32(tensor, |values| rows.encode(values, self.importance()))?;
         Ok((rows, bytes))
     }
 
-    /// The tensor as it comes back, in its own type, and the bytes between.
-    fn round_trip(self, tensor: &Tensor) -> Result<(Tensor, Rows, Vec<u8>)> {
+    /// The tensor as it comes back, in its own type.
+    fn round_trip(self, tensor: &Tensor) -> Result<Tensor> {
         let (rows, bytes) = self.to_bytes(tensor)?;
         let decoded = rows.decode(tensor.name(), tensor.shape(), &bytes)?;
-        let decoded = match tensor.dtype() {
-            Dtype::F32 => decoded,
-            Dtype::F64 => Tensor::new(tensor.name(), tensor.shape(), decoded.to_f64_vec())?,
-        };
-        Ok((decoded, rows, bytes))
+        match tensor.dtype() {
+            Dtype::F32 => Ok(decoded),
+            Dtype::F64 => Tensor::new(tensor.name(), tensor.shape(), decoded.to_f64_vec()),
+        }
     }
 
     fn bits_per_element(self, shape: &[usize]) -> Result<f64> {
@@ -140,18 +176,15 @@ impl Encoder<'_> {
         Ok((self.kind.block_bytes() * 8) as f64 / self.kind.block_elements() as f64)
     }
 
-    fn report_row(self, tensor: &Tensor, name: String) -> Result<ReportRow> {
-        let (decoded, rows, bytes) = self.round_trip(tensor)?;
-        let counts = rows.counts(&bytes);
-        let bits_per_element = self.bits_per_element(tensor.shape())?;
-        Ok(ReportRow {
-            format: Some(self.kind.to_string()),
-            bits: Some(self.kind.bits()),
-            granularity: Some(format!("g{}", self.kind.block_elements())),
-            levels_used: Some(counts.iter().filter(|&&count| count > 0).count() as u64),
-            code_entropy_bits: Some(entropy_bits(&counts)),
-            ..ReportRow::new(tensor, name, bits_per_element, Metrics::between(tensor, &decoded)?)?
-        })
+    fn by_rows(self, name: &str, shape: &[usize]) -> Result<(Codes, Box<dyn RowQuantizer + 'a>)> {
+        let rows = self.rows(name, shape)?;
+        let codes = Codes {
+            format: self.kind.to_string(),
+            bits: self.kind.bits(),
+            granularity: format!("g{}", self.kind.block_elements()),
+            calibration: None,
+        };
+        Ok((codes, Box::new(ByRows { encoder: self, row: rows.row })))
     }
 }
 
@@ -217,11 +250,15 @@ impl Quantizer for Ggml {
 
     /// Through [`Ggml::to_bytes`] and [`Ggml::from_bytes`], with their errors; in the tensor's type.
     fn fake_quantize(&self, tensor: &Tensor) -> Result<Tensor> {
-        self.encoder().round_trip(tensor).map(|(decoded, ..)| decoded)
+        self.encoder().round_trip(tensor)
     }
 
     fn report_row(&self, tensor: &Tensor) -> Result<ReportRow> {
-        self.encoder().report_row(tensor, self.name())
+        row_of(tensor, self)
+    }
+
+    fn by_rows(&self, name: &str, shape: &[usize]) -> Option<Result<(Codes, Box<dyn RowQuantizer + '_>)>> {
+        Some(self.encoder().by_rows(name, shape))
     }
 }
 
@@ -275,10 +312,14 @@ impl Quantizer for WeightedGgml {
     }
 
     fn fake_quantize(&self, tensor: &Tensor) -> Result<Tensor> {
-        self.encoder().round_trip(tensor).map(|(decoded, ..)| decoded)
+        self.encoder().round_trip(tensor)
     }
 
     fn report_row(&self, tensor: &Tensor) -> Result<ReportRow> {
-        self.encoder().report_row(tensor, self.name())
+        row_of(tensor, self)
+    }
+
+    fn by_rows(&self, name: &str, shape: &[usize]) -> Option<Result<(Codes, Box<dyn RowQuantizer + '_>)>> {
+        Some(self.encoder().by_rows(name, shape))
     }
 }

@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use super::formulas::{Pair, Problem, Smallest, Store, bounded};
+use super::ranges::BlockRanges;
 use super::{Ideal, QParams, StoredScales};
 use crate::binary::{exponent, power_of_two};
 use crate::calibrate::Calibration;
@@ -10,13 +11,12 @@ use crate::codec::ScalarCodec;
 use crate::divergence::kl_threshold;
 use crate::error::{Error, Result};
 use crate::format::{Format, Minifloat};
-use crate::granularity::{Belonging, Layout};
+use crate::granularity::Layout;
 use crate::optimum::{self, Grid, Optimum, optimal_scale, optimal_scale_and_zero_point};
 use crate::sample::Sample;
 use crate::scale::{ScaleFormat, ScaleRule, SecondLevel, Target};
 use crate::scheme::{Mapping, Scheme, SymmetricRange};
-use crate::simd::for_vectors;
-use crate::tensor::{Real, TASK_LEN, Tensor, larger_magnitude, min_max, spanning, with_values};
+use crate::tensor::{Real, Tensor, larger_magnitude, min_max, with_values};
 
 impl Scheme {
     /// Calibrates: the scale, and the zero point or minimum, of each block of this tensor.
@@ -30,7 +30,11 @@ impl Scheme {
     pub fn qparams(&self, tensor: &Tensor) -> Result<QParams> {
         self.validate()?;
         let layout = Layout::new(self.granularity(), tensor.shape())?;
-        with_values!(tensor, |values| of_blocks(*self, &TensorBlocks { tensor, values, layout: &layout }))
+        with_values!(tensor, |values| {
+            // The gate has looked already.
+            let range = Some((Real::from_f64(tensor.min()), Real::from_f64(tensor.max())));
+            qparams_of(*self, values, &layout, range, None)
+        })
     }
 
     /// [`Scheme::qparams`], and what the parameters of each block would be if nothing had to be stored.
@@ -38,11 +42,29 @@ impl Scheme {
         self.validate()?;
         let layout = Layout::new(self.granularity(), tensor.shape())?;
         with_values!(tensor, |values| {
-            let blocks = TensorBlocks { tensor, values, layout: &layout };
+            let range = Some((Real::from_f64(tensor.min()), Real::from_f64(tensor.max())));
+            let blocks = SliceBlocks { values, layout: &layout, range };
             let fits = fits(*self, &blocks)?;
-            Ok((of_fits(*self, &fits)?, ideals(*self, &blocks, &fits)?))
+            Ok((of_fits(*self, &fits, None)?, ideals(*self, &blocks, &fits)?))
         })
     }
+}
+
+/// The parameters of the blocks of these values, which are finite. Their range, if it is known; and that of the whole tensor's magnitudes, where a
+/// second level depends on it and they are a part.
+pub(crate) fn qparams_of<T: Real>(
+    scheme: Scheme,
+    values: &[T],
+    layout: &Layout,
+    range: Option<(T, T)>,
+    tensor_magnitude: Option<T>,
+) -> Result<QParams> {
+    of_blocks(scheme, &SliceBlocks { values, layout, range }, tensor_magnitude)
+}
+
+/// The parameters of blocks of which nothing is known but the ranges: for min-max calibration.
+pub(crate) fn qparams_of_ranges<T: Real>(scheme: Scheme, ranges: Vec<(T, T)>) -> Result<QParams> {
+    of_blocks(scheme, &Ranges(ranges), None)
 }
 
 /// The values of each block, in one tensor or in what an observer kept.
@@ -54,75 +76,47 @@ pub(super) trait Blocks<T>: Sync {
     fn values(&self, block: usize) -> (Vec<T>, Vec<u64>);
 }
 
-/// The first of some blocks in turn, and the smallest and the largest value met of each.
-type Met<T> = (usize, Vec<(T, T)>);
+struct Ranges<T>(Vec<(T, T)>);
 
-struct TensorBlocks<'a, T> {
-    tensor: &'a Tensor,
-    values: &'a [T],
-    layout: &'a Layout,
+impl<T: Real> Blocks<T> for Ranges<T> {
+    fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    fn ranges(&self) -> Vec<(T, T)> {
+        self.0.clone()
+    }
+
+    fn values(&self, block: usize) -> (Vec<T>, Vec<u64>) {
+        (vec![self.0[block].0, self.0[block].1], Vec::new())
+    }
 }
 
-impl<T: Real> Blocks<T> for TensorBlocks<'_, T> {
+struct SliceBlocks<'a, T> {
+    values: &'a [T],
+    layout: &'a Layout,
+    /// Of all values, if it is known.
+    range: Option<(T, T)>,
+}
+
+impl<T: Real> Blocks<T> for SliceBlocks<'_, T> {
     fn count(&self) -> usize {
         self.layout.blocks()
     }
 
     fn ranges(&self) -> Vec<(T, T)> {
-        if self.layout.blocks() == 1 {
-            // The gate has looked already.
-            return vec![(T::from_f64(self.tensor.min()), T::from_f64(self.tensor.max()))];
-        }
-        // In the order of memory, whatever the blocks are. Each task gathers the ranges of the blocks it meets.
-        let tasks: Vec<Vec<Met<T>>> = self
-            .values
-            .par_chunks(TASK_LEN)
-            .enumerate()
-            .map(|(task, chunk)| {
-                let start = task * TASK_LEN;
-                let mut met: Vec<Met<T>> = Vec::new();
-                for segment in self.layout.segments(start..start + chunk.len()) {
-                    let values = &chunk[segment.elements.start - start..segment.elements.end - start];
-                    let ranges = match segment.belonging {
-                        Belonging::Shared => vec![min_max(values)],
-                        Belonging::Runs { length, passed } => ranges_of_runs(values, length, passed),
-                    };
-                    match met.last_mut() {
-                        // The next row of the same blocks, as of a channel on the last axis.
-                        Some((first, known)) if *first == segment.block && known.len() == ranges.len() => {
-                            known.iter_mut().zip(ranges).for_each(|(known, range)| *known = spanning(*known, range));
-                        }
-                        _ => met.push((segment.block, ranges)),
-                    }
-                }
-                met
-            })
-            .collect();
-        let mut ranges: Vec<Option<(T, T)>> = vec![None; self.layout.blocks()];
-        for (first, met) in tasks.into_iter().flatten() {
-            for (known, range) in ranges[first..].iter_mut().zip(met) {
-                *known = Some(known.map_or(range, |known| spanning(known, range)));
+        match self.range {
+            Some(range) if self.layout.blocks() == 1 => vec![range],
+            _ => {
+                let mut ranges = BlockRanges::new(self.layout);
+                ranges.look(self.values, 0, self.layout);
+                ranges.into_ranges()
             }
         }
-        ranges.into_iter().map(|range| range.unwrap_or((T::ZERO, T::ZERO))).collect()
     }
 
     fn values(&self, block: usize) -> (Vec<T>, Vec<u64>) {
         (self.layout.runs_of(block).flat_map(|run| self.values[run].iter().copied()).collect(), Vec::new())
-    }
-}
-
-for_vectors! {
-    /// The range of each run of `length` values; of the first some have passed before.
-    fn ranges_of_runs<T: Real>(values: &[T], length: usize, passed: usize) -> Vec<(T, T)> {
-        if length == 1 {
-            return values.iter().map(|&x| (x, x)).collect();
-        }
-        let (first, rest) = values.split_at((length - passed).min(values.len()));
-        let mut ranges = Vec::with_capacity(rest.len().div_ceil(length) + 1);
-        ranges.push(min_max(first));
-        ranges.extend(rest.chunks(length).map(min_max));
-        ranges
     }
 }
 
@@ -153,16 +147,18 @@ impl<T: Real> Fit<T> {
 }
 
 /// The parameters of all blocks.
-pub(super) fn of_blocks<T: Real>(scheme: Scheme, blocks: &impl Blocks<T>) -> Result<QParams> {
-    of_fits(scheme, &fits(scheme, blocks)?)
+///
+/// `tensor_magnitude` is that of the whole tensor, where the blocks are some of it and a scale above theirs depends on it.
+pub(super) fn of_blocks<T: Real>(scheme: Scheme, blocks: &impl Blocks<T>, tensor_magnitude: Option<T>) -> Result<QParams> {
+    of_fits(scheme, &fits(scheme, blocks)?, tensor_magnitude)
 }
 
-fn of_fits<T: Real>(scheme: Scheme, fits: &[Fit<T>]) -> Result<QParams> {
+fn of_fits<T: Real>(scheme: Scheme, fits: &[Fit<T>], tensor_magnitude: Option<T>) -> Result<QParams> {
     let storage = scheme.scale_storage();
     let stored = match (storage.second, storage.format) {
         (Some(SecondLevel::TensorScale), ScaleFormat::Float(format)) => {
             let magnitudes: Vec<T> = fits.iter().map(|fit| fit.magnitude()).collect();
-            Some(StoredScales::tensor(format, scheme.convention(), furthest(scheme), &magnitudes))
+            Some(StoredScales::tensor(format, scheme.convention(), furthest(scheme), &magnitudes, tensor_magnitude))
         }
         (Some(SecondLevel::DoubleQuantized), _) => {
             // A block of zeros asks for no scale, and its 1 must not move the mean of the others.

@@ -3,6 +3,7 @@
 use super::QParams;
 use super::fit::{Blocks, of_blocks};
 use super::histogram::Histogram;
+use super::ranges::BlockRanges;
 use crate::calibrate::Calibration;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
@@ -127,13 +128,13 @@ impl Observer {
         let layout = Layout::new(self.scheme.granularity(), batch.shape())?;
         let keeps_range = self.scheme.calibration() == Calibration::MinMax;
         fn look<T: Real>(values: &[T], layout: &Layout, keeps_range: bool, bins: Option<usize>) -> Vec<Block<T>> {
+            if keeps_range {
+                let mut ranges = BlockRanges::new(layout);
+                ranges.look(values, 0, layout);
+                return ranges.into_ranges().into_iter().map(|(min, max)| Block::Range(min, max)).collect();
+            }
             let of_block = |block| {
-                let runs = layout.runs_of(block).map(|run| &values[run]);
-                if keeps_range {
-                    let (min, max) = runs.map(min_max).reduce(spanning).unwrap_or((T::ZERO, T::ZERO));
-                    return Block::Range(min, max);
-                }
-                let values: Vec<T> = runs.flatten().copied().collect();
+                let values: Vec<T> = layout.runs_of(block).flat_map(|run| &values[run]).copied().collect();
                 bins.map_or_else(|| Block::Values(values.clone()), |bins| Block::Histogram(Histogram::new(&values, bins)))
             };
             (0..layout.blocks()).map(of_block).collect()
@@ -189,8 +190,8 @@ impl Observer {
             Seen::Nothing => {
                 Err(Error::Nothing { what: "observer", reason: "it has seen no batch: let it observe one first".to_owned() })
             }
-            Seen::F32(blocks) => of_blocks(self.scheme, blocks),
-            Seen::F64(blocks) => of_blocks(self.scheme, blocks),
+            Seen::F32(blocks) => of_blocks(self.scheme, blocks, None),
+            Seen::F64(blocks) => of_blocks(self.scheme, blocks, None),
         }
     }
 }

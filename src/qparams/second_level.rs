@@ -58,9 +58,16 @@ impl StoredScales {
     }
 
     /// NVFP4: the scales of blocks relative to one for the tensor, from the largest magnitude of each; `largest` is the element format's.
-    /// See [`crate::Scheme::nvfp4`] for the formulas.
-    pub(crate) fn tensor<T: Real>(format: Minifloat, convention: Convention, largest: f64, magnitudes: &[T]) -> Self {
-        let amax = magnitudes.iter().fold(T::ZERO, |amax, &magnitude| if magnitude > amax { magnitude } else { amax });
+    /// See [`crate::Scheme::nvfp4`] for the formulas. `amax` is that of the tensor, where these are not all of its blocks.
+    pub(crate) fn tensor<T: Real>(
+        format: Minifloat,
+        convention: Convention,
+        largest: f64,
+        magnitudes: &[T],
+        amax: Option<T>,
+    ) -> Self {
+        let of_all = || magnitudes.iter().fold(T::ZERO, |amax, &magnitude| if magnitude > amax { magnitude } else { amax });
+        let amax = amax.unwrap_or_else(of_all);
         let (largest, largest_scale) = (T::from_f64(largest), T::from_f64(format.largest()));
         let tensor_scale = match (amax / (largest * largest_scale)).to_f64() as f32 {
             // A tensor of zeros has nothing to scale. One whose scale vanishes in f32 gets the smallest there is.

@@ -4,7 +4,7 @@ use polars::prelude::{Column, IntoColumn, NamedFrom, Series};
 
 use super::Quantizer;
 use crate::error::{Error, Result};
-use crate::progress::Work;
+use crate::progress::{Work, is_interrupted};
 use crate::source::Source;
 use crate::tensor::Tensor;
 
@@ -32,7 +32,7 @@ pub(super) fn any<Q: Quantizer>(quantizers: &[Q]) -> Vec<&dyn Quantizer> {
 /// Runs a step for each tensor, in order, under each quantizer, in order. One tensor at a time is in memory.
 ///
 /// # Errors
-/// [`Error::Nothing`] without tensors or quantizers; [`Error::Interrupted`] between two steps; the first step's own.
+/// [`Error::Nothing`] without tensors or quantizers; [`Error::Interrupted`] between two steps; [`Error::Row`] of the first step that fails.
 pub(super) fn each_pair(
     what: &'static str,
     source: &dyn Source,
@@ -48,10 +48,28 @@ pub(super) fn each_pair(
     for index in 0..tensors {
         let tensor = source.tensor_at(index)?;
         for quantizer in quantizers {
-            work.step(|| step(&tensor, quantizer))?;
+            one_step(&mut work, || step(&tensor, quantizer)).map_err(|error| of_row(error, tensor.name(), *quantizer))?;
         }
     }
     Ok(())
+}
+
+/// Does one step, unless the work was interrupted.
+pub(super) fn one_step<R>(work: &mut Work<'static>, step: impl FnOnce() -> Result<R>) -> Result<R> {
+    if is_interrupted() {
+        return Err(work.interrupted());
+    }
+    let result = step()?;
+    work.done_one();
+    Ok(result)
+}
+
+/// The error of a tensor under a quantizer, with their names.
+fn of_row(error: Error, tensor: &str, quantizer: &dyn Quantizer) -> Error {
+    match error {
+        interrupted @ Error::Interrupted { .. } => interrupted,
+        cause => Error::Row { tensor: tensor.to_owned(), scheme: quantizer.name(), cause: std::sync::Arc::new(cause) },
+    }
 }
 
 /// Values and what they come back as.

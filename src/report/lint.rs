@@ -5,7 +5,7 @@ use std::fmt;
 use polars::prelude::DataFrame;
 
 use super::Quantizer;
-use super::each::{any, columns};
+use super::each::{any, columns, one_step};
 use crate::calibrate::Calibration;
 use crate::convention::Convention;
 use crate::error::{Error, Result};
@@ -182,7 +182,7 @@ fn lint_of(source: &dyn Source, quantizers: &[&dyn Quantizer]) -> Result<DataFra
     let mut rows: Vec<Finding> = Vec::new();
     for (index, info) in infos.iter().enumerate() {
         let mut findings = Findings { tensor: &info.name, scheme: None, all: &mut rows };
-        let tensor = work.step(|| {
+        let tensor = one_step(&mut work, || {
             if !is_usable(source, index, info, &mut findings)? {
                 return Ok(None);
             }
@@ -192,7 +192,7 @@ fn lint_of(source: &dyn Source, quantizers: &[&dyn Quantizer]) -> Result<DataFra
         })?;
         for quantizer in quantizers {
             let mut findings = Findings { tensor: &info.name, scheme: Some(quantizer.name()), all: &mut rows };
-            work.step(|| match &tensor {
+            one_step(&mut work, || match &tensor {
                 Some(tensor) => lint_pair(tensor, quantizer, &mut findings),
                 None => Ok(()),
             })?;

@@ -15,10 +15,12 @@ mod metrics;
 mod pack;
 mod properties;
 mod quantize;
+mod read;
 mod report;
 mod scheme;
 mod simd;
 mod storage;
+mod stream;
 mod tensor;
 
 /// The twenty numbers of the original notebook.

@@ -40,6 +40,7 @@ fn a_reports_columns() {
         "clipped_fraction",
         "levels_used",
         "code_entropy_bits",
+        "error",
     ];
     assert_eq!(names(&table), expected);
     assert_eq!(table.column("shape").unwrap().str().unwrap().get(0), Some("[4, 8]"));
@@ -180,7 +181,10 @@ fn a_sweep_has_a_row_for_each_width() {
     for pair in sqnr[..9].windows(2) {
         assert!((pair[1] - pair[0] - 6.02).abs() < 0.4, "{pair:?}");
     }
-    assert!(matches!(sweep(&[x], &[Scheme::symmetric(8)], 1..=2), Err(Error::BitsOutOfRange { bits: 1, .. })));
+    assert!(matches!(sweep(&x, &[Scheme::symmetric(8)], 1..=1), Err(Error::BitsOutOfRange { bits: 1, .. })));
+    let table = sweep(&x, &[Scheme::symmetric(8)], 1..=2).unwrap();
+    assert!(table.column("error").unwrap().str().unwrap().get(0).unwrap().contains("1"));
+    assert_eq!(table.column("error").unwrap().str().unwrap().get(1), None);
 }
 
 #[test]

@@ -99,7 +99,10 @@ fn what_adding_the_mean_error_back_saves() {
 fn an_axis_that_is_not_there_is_an_error() {
     let x = Tensor::from_vec("x", vec![1.0, 2.0]).unwrap();
     let error = channels(&x, &[Scheme::symmetric(8)], Granularity::PerAxis(1)).unwrap_err();
-    assert_eq!(error.to_string(), "axis 1 does not exist in shape [2], which has 1 axes, counted from 0");
+    assert_eq!(
+        error.to_string(),
+        "tensor `x` under `int8-sym`: axis 1 does not exist in shape [2], which has 1 axes, counted from 0"
+    );
     assert!(bias_correction(&x, &[Scheme::symmetric(8)], 1).is_err());
     let table = channels(&x, &[Scheme::symmetric(8)], Granularity::PerTensor).unwrap();
     assert_eq!(text(&table, "parts", 0), "tensor");
