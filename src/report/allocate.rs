@@ -54,8 +54,8 @@ pub enum Objective {
 ///
 /// # Errors
 /// As [`crate::report()`]; [`Error::Budget`] where even the fewest bits are more; [`Error::Nothing`] unless there is a usable weight for each tensor.
-pub fn allocate<S: Source + ?Sized, Q: Quantizer>(
-    source: &S,
+pub fn allocate<Q: Quantizer>(
+    source: &(impl Source + ?Sized),
     quantizers: &[Q],
     bits_per_element: f64,
     objective: Objective,

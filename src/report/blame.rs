@@ -37,7 +37,7 @@ use crate::tensor::Tensor;
 ///
 /// # Errors
 /// As [`crate::report()`].
-pub fn blame<S: Source + ?Sized, Q: Quantizer>(source: &S, quantizers: &[Q], most: usize) -> Result<DataFrame> {
+pub fn blame<Q: Quantizer>(source: &(impl Source + ?Sized), quantizers: &[Q], most: usize) -> Result<DataFrame> {
     blame_of(&source, &any(quantizers), most)
 }
 
@@ -130,7 +130,11 @@ fn falling(x: &[f64], y: &[f64], granularity: Granularity, shape: &[usize]) -> R
 ///
 /// # Errors
 /// As [`crate::report()`]; [`Error::Axis`] where a tensor has no such units; [`Error::Nothing`] without units.
-pub fn concentration<S: Source + ?Sized, Q: Quantizer>(source: &S, quantizers: &[Q], units: &[Granularity]) -> Result<DataFrame> {
+pub fn concentration<Q: Quantizer>(
+    source: &(impl Source + ?Sized),
+    quantizers: &[Q],
+    units: &[Granularity],
+) -> Result<DataFrame> {
     concentration_of(&source, &any(quantizers), units)
 }
 
@@ -211,8 +215,8 @@ fn gini(falling: &[f64]) -> f64 {
 ///
 /// # Errors
 /// As [`concentration`]; [`Error::Nothing`] for no points.
-pub fn lorenz<S: Source + ?Sized, Q: Quantizer>(
-    source: &S,
+pub fn lorenz<Q: Quantizer>(
+    source: &(impl Source + ?Sized),
     quantizers: &[Q],
     units: Granularity,
     points: usize,
@@ -321,8 +325,8 @@ impl fmt::Display for Remedy {
 ///
 /// # Errors
 /// As [`crate::report()`]; [`Error::Axis`] where a tensor has no such parts; [`Error::Nothing`] unless `share` is above 0 and below 1.
-pub fn what_if<S: Source + ?Sized, Q: Quantizer>(
-    source: &S,
+pub fn what_if<Q: Quantizer>(
+    source: &(impl Source + ?Sized),
     quantizers: &[Q],
     share: f64,
     parts: Granularity,

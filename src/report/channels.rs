@@ -42,7 +42,7 @@ use crate::tensor::Tensor;
 ///
 /// # Errors
 /// As [`crate::report()`]; [`crate::Error::Axis`] where a tensor has no such parts.
-pub fn channels<S: Source + ?Sized, Q: Quantizer>(source: &S, quantizers: &[Q], parts: Granularity) -> Result<DataFrame> {
+pub fn channels<Q: Quantizer>(source: &(impl Source + ?Sized), quantizers: &[Q], parts: Granularity) -> Result<DataFrame> {
     channels_of(&source, &any(quantizers), parts)
 }
 
@@ -61,7 +61,8 @@ pub fn channels<S: Source + ?Sized, Q: Quantizer>(source: &S, quantizers: &[Q], 
 /// - `squared_error`: Σ (w - ŵ)² over the channel;
 /// - `saved`: n · ē², what the squared error is less by if ē is added to each of the channel's weights: exactly, for
 ///   Σ (e - ē)² = Σ e² - n·ē²;
-/// - `saved_share`: `saved` / `squared_error`, 0 to 1; 0 where there is no error.
+/// - `saved_share`: `saved` / `squared_error`, 0 to 1; 0 where there is no error. Chance alone gives 1/n in the mean: unbiased errors have nothing to
+///   correct.
 ///
 /// ```
 /// # use quantlens::{Scheme, Tensor, bias_correction};
@@ -75,7 +76,7 @@ pub fn channels<S: Source + ?Sized, Q: Quantizer>(source: &S, quantizers: &[Q], 
 ///
 /// # Errors
 /// As [`crate::report()`]; [`crate::Error::Axis`] where a tensor has no such axis.
-pub fn bias_correction<S: Source + ?Sized, Q: Quantizer>(source: &S, quantizers: &[Q], axis: usize) -> Result<DataFrame> {
+pub fn bias_correction<Q: Quantizer>(source: &(impl Source + ?Sized), quantizers: &[Q], axis: usize) -> Result<DataFrame> {
     bias_correction_of(&source, &any(quantizers), axis)
 }
 

@@ -61,7 +61,7 @@ use crate::tensor::Tensor;
 ///
 /// # Errors
 /// As [`crate::report()`].
-pub fn frontier<S: Source + ?Sized, Q: Quantizer>(source: &S, quantizers: &[Q]) -> Result<DataFrame> {
+pub fn frontier<Q: Quantizer>(source: &(impl Source + ?Sized), quantizers: &[Q]) -> Result<DataFrame> {
     frontier_of(&source, &any(quantizers))
 }
 

@@ -75,7 +75,7 @@ use crate::tensor::Tensor;
 ///
 /// # Errors
 /// As [`crate::report()`].
-pub fn ledger<S: Source + ?Sized, Q: Quantizer>(source: &S, quantizers: &[Q]) -> Result<DataFrame> {
+pub fn ledger<Q: Quantizer>(source: &(impl Source + ?Sized), quantizers: &[Q]) -> Result<DataFrame> {
     ledger_of(&source, &any(quantizers))
 }
 

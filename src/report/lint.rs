@@ -127,7 +127,7 @@ lints! {
 ///
 /// # Errors
 /// [`Error::Nothing`] without tensors; what reading says; [`Error::Interrupted`]. What a scheme cannot do is a finding.
-pub fn lint<S: Source + ?Sized, Q: Quantizer>(source: &S, quantizers: &[Q]) -> Result<DataFrame> {
+pub fn lint<Q: Quantizer>(source: &(impl Source + ?Sized), quantizers: &[Q]) -> Result<DataFrame> {
     lint_of(&source, &any(quantizers))
 }
 
@@ -302,7 +302,7 @@ fn lint_pair(tensor: &Tensor, quantizer: &dyn Quantizer, findings: &mut Findings
         };
         let used = row.levels_used.unwrap_or(codes).min(codes);
         if 2 * used < codes && tensor.len() as u64 >= 16 * codes {
-            findings.add(Lint::UnusedCodes, Severity::Warning, codes - used, codes, format!("{used} codes are used"));
+            findings.add(Lint::UnusedCodes, Severity::Warning, codes - used, codes, format!("{used} of {codes} occur"));
         }
         let clipped = (row.clipped_fraction.unwrap_or(0.0) * x.len() as f64).round() as u64;
         if clipped > 0 && scheme.calibration() == Calibration::MinMax {

@@ -93,7 +93,7 @@ impl fmt::Display for Verdict {
 ///
 /// # Errors
 /// As [`crate::report()`].
-pub fn noise<S: Source + ?Sized, Q: Quantizer>(source: &S, quantizers: &[Q]) -> Result<DataFrame> {
+pub fn noise<Q: Quantizer>(source: &(impl Source + ?Sized), quantizers: &[Q]) -> Result<DataFrame> {
     noise_of(&source, &any(quantizers))
 }
 

@@ -5,6 +5,7 @@ use polars::prelude::{DataFrame, IntoColumn, NamedFrom, Series};
 use super::each::columns;
 use crate::error::{Error, Result};
 use crate::format::Format;
+use crate::kernels::measure_one;
 use crate::qparams::QParams;
 use crate::quantize::quantize_with;
 use crate::scheme::Scheme;
@@ -77,15 +78,16 @@ pub fn levels(tensor: &Tensor, scheme: &Scheme) -> Result<DataFrame> {
     let quantized = quantize_with(tensor, &qparams)?;
     let approximation = quantized.dequantize()?.to_f64_vec();
     // Counted from the first code, whatever is missing between.
-    let mut uses = vec![Use::default(); (scheme.quant_max() - scheme.quant_min()) as usize + 1];
+    let mut uses: Vec<Use> =
+        measure_one(tensor, &qparams)?.counts.into_iter().map(|count| Use { count, ..Use::default() }).collect();
     for ((x, y), code) in tensor.to_f64_vec().into_iter().zip(approximation).zip(quantized.codes().to_vec()) {
-        let used = &mut uses[(code - scheme.quant_min()) as usize];
-        used.count += 1;
-        used.sum += x;
-        used.squared_error += (x - y) * (x - y);
+        if let Some(used) = uses.get_mut((code - scheme.quant_min()) as usize) {
+            used.sum += x;
+            used.squared_error += (x - y) * (x - y);
+        }
     }
-    let rows: Vec<(i32, f64, Use)> =
-        codes.into_iter().zip(values).map(|(code, value)| (code, value, uses[(code - scheme.quant_min()) as usize])).collect();
+    let of_code = |code: i32| uses.get((code - scheme.quant_min()) as usize).copied().unwrap_or_default();
+    let rows: Vec<(i32, f64, Use)> = codes.into_iter().zip(values).map(|(code, value)| (code, value, of_code(code))).collect();
     let fraction = |used: &Use| used.count as f64 / tensor.len() as f64;
     let columns = columns!(rows,
         "code": |row| row.0,

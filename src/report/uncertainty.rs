@@ -63,7 +63,7 @@ impl Default for Bootstrap {
 ///
 /// # Errors
 /// As [`crate::report()`]; [`Error::Nothing`] without resamples, or for a confidence that is not between 0 and 1.
-pub fn uncertainty<S: Source + ?Sized, Q: Quantizer>(source: &S, quantizers: &[Q], bootstrap: Bootstrap) -> Result<DataFrame> {
+pub fn uncertainty<Q: Quantizer>(source: &(impl Source + ?Sized), quantizers: &[Q], bootstrap: Bootstrap) -> Result<DataFrame> {
     uncertainty_of(&source, &any(quantizers), bootstrap)
 }
 

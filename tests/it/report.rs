@@ -161,7 +161,7 @@ fn a_quantizer_of_ones_own_goes_into_the_same_report() {
 #[test]
 fn nothing_to_report_is_an_error() {
     let x = Tensor::from_vec("x", vec![2.0]).unwrap();
-    assert!(matches!(report::<_, Scheme>(std::slice::from_ref(&x), &[]), Err(Error::Nothing { .. })));
+    assert!(matches!(report::<Scheme>(std::slice::from_ref(&x), &[]), Err(Error::Nothing { .. })));
     assert!(matches!(report(&[], &[Scheme::asymmetric(8)]), Err(Error::Nothing { .. })));
     assert!(matches!(elements(&x, &[]), Err(Error::Nothing { .. })));
     let nothing = std::slice::from_ref(&x);

@@ -62,16 +62,16 @@ fn dead_and_constant_channels() {
     values[18..24].fill(0.25);
     (0..4).for_each(|row| values[row * 6 + 2] = 0.0);
     let x = Tensor::new("x", &[4, 6], values).unwrap();
-    let table = lint::<_, Scheme>(&x, &[]).unwrap();
+    let table = lint::<Scheme>(&x, &[]).unwrap();
     // Row 3 has a 0 in column 2 and is no longer constant.
     assert_eq!(lints(&table), ["dead_channels", "dead_channels"]);
     assert_eq!(text(&table, "where", 0), "axis 0, channel 1");
     assert_eq!(text(&table, "where", 1), "axis 1, channel 2");
     let constant = Tensor::new("x", &[2, 2], vec![1.0, 1.0, 2.0, 3.0]).unwrap();
-    let table = lint::<_, Scheme>(&constant, &[]).unwrap();
+    let table = lint::<Scheme>(&constant, &[]).unwrap();
     assert_eq!((lints(&table), text(&table, "severity", 0)), (vec!["constant_channels".to_owned()], "note".to_owned()));
-    assert_eq!(lints(&lint::<_, Scheme>(&tensor(vec![2.0; 5]), &[]).unwrap()), ["constant"]);
-    assert_eq!(lints(&lint::<_, Scheme>(&tensor(vec![2.0]), &[]).unwrap()), Vec::<String>::new());
+    assert_eq!(lints(&lint::<Scheme>(&tensor(vec![2.0; 5]), &[]).unwrap()), ["constant"]);
+    assert_eq!(lints(&lint::<Scheme>(&tensor(vec![2.0]), &[]).unwrap()), Vec::<String>::new());
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod allocate;
 mod blame;
 mod channels;
 mod check;
+mod figures;
 mod frontier;
 mod ledger;
 mod levels;
