@@ -2,15 +2,15 @@
 //! itself calls a success.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
-use evcxr::{CommandContext, Completions, EvalCallbacks, EvalContext, EvalOutputs};
+use evcxr::{CommandContext, Completions, EvalCallbacks, EvalContext, EvalOutputs, Places};
 
-use super::cell_error::{CellError, CellErrorKind};
+use super::cell_error::{CellError, CellErrorKind, Message, said_below};
 use super::compiler;
 use super::home::program;
 use super::marks::{FAILED, INPUT, PANICKED, Stream};
@@ -28,8 +28,10 @@ pub enum Event {
     Printed(Stream, String),
     /// A display in the middle of the cell.
     Display(Media),
-    /// The value of the last expression; the last event.
+    /// The value of the last expression.
     Value(Media),
+    /// What the compiler warns of, or what became of a variable: said below all that the cell shows.
+    Note(String),
     /// How far long work is. Nothing of it is to stay.
     Progress { what: String, done: usize, total: usize },
     /// Long work has ended before its last step.
@@ -53,7 +55,7 @@ pub trait Front {
 }
 
 enum Request {
-    Execute(String),
+    Execute(String, usize),
     Complete(String, usize),
     Inspect(String, usize),
 }
@@ -73,6 +75,7 @@ pub struct Session {
     pieces: Receiver<(Stream, Piece)>,
     answers: Sender<String>,
     steering: Arc<Steering>,
+    places: Arc<Mutex<Places>>,
     fences: u64,
 }
 
@@ -101,13 +104,14 @@ impl Session {
                     return;
                 }
             };
-            if started.send(Ok(context.process_handle())).is_err() {
+            if started.send(Ok((context.process_handle(), context.places()))).is_err() {
                 return;
             }
             for request in taken_requests {
                 // rust-analyzer panics on some half-written code; that is no reason to lose the session.
                 let result = match request {
-                    Request::Execute(code) => {
+                    Request::Execute(code, cell) => {
+                        context.set_cell(cell);
                         let input_reader = &|_| taken_answers.recv().unwrap_or_default();
                         let callbacks = &mut EvalCallbacks { input_reader };
                         let result = caught(|| context.execute_with_callbacks(&code, callbacks));
@@ -127,9 +131,9 @@ impl Session {
                 }
             }
         });
-        let process = start.recv().context("the session ended before it started")??;
+        let (process, places) = start.recv().context("the session ended before it started")??;
         steering.set_process(process);
-        Ok(Self { requests: Some(requests), evcxr: Some(evcxr), replies, pieces, answers, steering, fences: 0 })
+        Ok(Self { requests: Some(requests), evcxr: Some(evcxr), replies, pieces, answers, steering, places, fences: 0 })
     }
 
     /// Brings everything to where a notebook's first cell needs it, so that the cell has nothing to wait for: the prelude is a
@@ -142,21 +146,21 @@ impl Session {
             // Moved out, so that it is no variable of the notebook's.
             "drop(quantlens_warm);".to_owned(),
         ] {
-            self.execute(&code, &mut Nobody)?.map_err(|error| anyhow!("the prelude could not be loaded:\n{}", error.details))?;
+            self.execute(&code, 0, &mut Nobody)?.map_err(|error| anyhow!("the prelude could not be loaded:\n{}", error.details))?;
         }
         Ok(())
     }
 
-    /// Runs a cell, handing over what it does as it does it.
-    pub fn execute(&mut self, code: &str, front: &mut dyn Front) -> Result<Result<(), CellError>> {
+    /// Runs a cell, handing over what it does as it does it. Messages name the cell by this number.
+    pub fn execute(&mut self, code: &str, number: usize, front: &mut dyn Front) -> Result<Result<(), CellError>> {
         self.steering.begin_cell();
-        let result = self.run(code, front);
+        let result = self.run(code, number, front);
         self.steering.end_cell();
         result
     }
 
-    fn run(&mut self, code: &str, front: &mut dyn Front) -> Result<Result<(), CellError>> {
-        self.request(Request::Execute(prelude_lines::replaced(code)?))?;
+    fn run(&mut self, code: &str, number: usize, front: &mut dyn Front) -> Result<Result<(), CellError>> {
+        self.request(Request::Execute(prelude_lines::replaced(code)?, number))?;
         let mut cell = Cell::default();
         let reply = loop {
             select! {
@@ -187,7 +191,8 @@ impl Session {
         let is_interrupted = self.steering.is_interrupted();
         let is_end = reply.is_ok() && !matches!(cell.outcome, Outcome::Ran);
         let message = if is_end { cell.last_message.take() } else { None }.unwrap_or_default();
-        cell.show_message(front);
+        let message = Message::of(&message, &self.places(), number, code);
+        self.show_message(&mut cell, front);
         let error = match reply {
             Ok(outputs) => {
                 // What `:commands` answer.
@@ -196,10 +201,13 @@ impl Session {
                 if !cell.value.is_empty() {
                     front.show(Event::Value(std::mem::take(&mut cell.value)));
                 }
+                for note in said_below(&outputs.warnings, &outputs.notes, code) {
+                    front.show(Event::Note(note));
+                }
                 match cell.outcome {
                     Outcome::Ran => None,
-                    Outcome::Panicked => Some(CellError::new(CellErrorKind::Panic, panic_message(&message))),
-                    Outcome::Failed => Some(CellError::new(CellErrorKind::Failed, &message)),
+                    Outcome::Panicked => Some(message.error(CellErrorKind::Panic)),
+                    Outcome::Failed => Some(message.error(CellErrorKind::Failed)),
                 }
             }
             Err(evcxr::Error::CompilationErrors(errors)) => Some(CellError::of_compiler(&errors, code)),
@@ -227,7 +235,7 @@ impl Session {
         match piece {
             Piece::Text(text) => front.show(Event::Printed(stream, text)),
             Piece::Error(message) => {
-                cell.show_message(front);
+                self.show_message(cell, front);
                 cell.last_message = Some(message);
             }
             Piece::Started => self.steering.note_start(),
@@ -245,6 +253,18 @@ impl Session {
                 let _ = self.answers.send(answer.replace(['\r', '\n'], " "));
             }
             Piece::ForEvcxr(_) | Piece::Hello(_) | Piece::Complete | Piece::Fence(_) => {}
+        }
+    }
+
+    fn places(&self) -> std::sync::MutexGuard<'_, Places> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The last message was not of the cell's end: somebody caught it.
+    fn show_message(&self, cell: &mut Cell, front: &mut dyn Front) {
+        if let Some(message) = cell.last_message.take() {
+            let message = Message::of(&message, &self.places(), 0, "");
+            front.show(Event::Printed(Stream::Stderr, message.in_stream()));
         }
     }
 
@@ -311,15 +331,6 @@ struct Cell {
     outcome: Outcome,
 }
 
-impl Cell {
-    /// It was not the end: somebody caught it.
-    fn show_message(&mut self, front: &mut dyn Front) {
-        if let Some(message) = self.last_message.take() {
-            front.show(Event::Printed(Stream::Stderr, message + "\n"));
-        }
-    }
-}
-
 #[derive(Default)]
 enum Outcome {
     #[default]
@@ -359,9 +370,4 @@ pub fn prepare_process(directory: &Path) -> Result<()> {
         compiler::wrap_all()?;
     }
     Ok(())
-}
-
-/// What the prelude's hook for panics prints, without its start.
-fn panic_message(text: &str) -> &str {
-    text.strip_prefix("panic: ").unwrap_or(text)
 }

@@ -42,6 +42,22 @@ impl<T: Debug + Any> Show for T {
     }
 }
 
+/// What a variable borrows lives no longer than it, so that it is shown by what it is and not by the borrow.
+impl Show for str {
+    fn evcxr_display(&self) {
+        show_value(&Borrowed, &self);
+    }
+}
+
+impl<T: Debug + Any> Show for [T] {
+    fn evcxr_display(&self) {
+        show_value(&Borrowed, &self);
+    }
+}
+
+/// Nothing that is known as a table or a picture.
+struct Borrowed;
+
 /// Shows a value in the middle of a cell, as its last expression would be shown; several to a cell. Under a kernel that cannot, which is
 /// evcxr's own, its text is printed.
 pub fn show<T: Debug + Any>(value: &T) {

@@ -83,12 +83,15 @@ pub(crate) fn prepare() {
     ONCE.call_once(|| {
         std::panic::set_hook(Box::new(|panic| {
             let message = panic.payload_as_str().unwrap_or("panic");
+            let frames = if is_our_session() { cell_frames(panic.location()) } else { String::new() };
             let text = match panic.location() {
                 // A cell: the file is one that the user never wrote, so its line says nothing.
                 Some(place) if place.file() == "src/lib.rs" => format!("panic: {message}"),
+                _ if !frames.is_empty() => format!("panic: {message}"),
                 Some(place) => format!("panic: {message} ({}:{})", file_name(place.file()), place.line()),
                 None => format!("panic: {message}"),
             };
+            let text = text + &frames;
             if is_our_session() {
                 eprintln!("\x1eerror {}\n{text}", text.len());
             } else {
@@ -105,6 +108,30 @@ pub(crate) fn prepare() {
             std::env::set_var("POLARS_FMT_TABLE_CELL_NUMERIC_ALIGNMENT", "RIGHT");
         }
     });
+}
+
+/// The cells' own functions on the stack, the innermost first, as our session reads them: for each `\x1f`, its name, a tab, and its line
+/// in what was compiled. It knows which cell that is.
+fn cell_frames(location: Option<&std::panic::Location>) -> String {
+    let trace = std::backtrace::Backtrace::force_capture().to_string();
+    let mut frames = String::new();
+    let mut name = "";
+    for line in trace.lines().map(str::trim) {
+        // `4: ctx::average`, and below it `at ./src/lib.rs:12:5`.
+        let Some(place) = line.strip_prefix("at ") else {
+            name = line.split_once(": ").map_or("", |(_, name)| name);
+            continue;
+        };
+        let mut parts = place.rsplitn(3, ':');
+        let (_, Some(number), Some("./src/lib.rs")) = (parts.next(), parts.next(), parts.next()) else { continue };
+        let name = name.trim_start_matches("ctx::");
+        let name = name.split("::{").next().unwrap_or(name).split("::<").next().unwrap_or(name);
+        frames += &format!("\x1f{name}\t{number}");
+    }
+    match location {
+        Some(place) if frames.is_empty() && place.file() == "src/lib.rs" => format!("\x1f\t{}", place.line()),
+        _ => frames,
+    }
 }
 
 fn file_name(path: &str) -> &str {

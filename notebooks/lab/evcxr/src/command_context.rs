@@ -22,6 +22,7 @@ use crate::errors::SpannedMessage;
 use crate::errors::bail;
 use crate::eval_context::ContextState;
 use crate::eval_context::EvalCallbacks;
+use crate::places::Places;
 use crate::rust_analyzer::Completion;
 use crate::rust_analyzer::Completions;
 use crate::toml_parse::ConfigToml;
@@ -59,16 +60,14 @@ impl CommandContext {
         self.execute_with_callbacks(to_run, &mut EvalCallbacks::default())
     }
 
-    pub fn check(&mut self, code: &str) -> Result<Vec<CompilationError>, Error> {
-        let (user_code, code_info) = CodeBlock::from_original_user_code(code);
-        let (non_command_code, state, errors) = self.prepare_for_analysis(user_code)?;
-        if !errors.is_empty() {
-            // If we've got errors while preparing, probably due to bad :dep commands, then there's
-            // no point running cargo check as it'd just give us additional follow-on errors which
-            // would be confusing.
-            return Ok(errors);
-        }
-        self.eval_context.check(non_command_code, state, &code_info)
+    /// quantlens: where in the cells the lines of what was compiled stand.
+    pub fn places(&self) -> Arc<Mutex<Places>> {
+        self.eval_context.places()
+    }
+
+    /// quantlens: what is executed from now on is this cell.
+    pub fn set_cell(&mut self, cell: usize) {
+        self.eval_context.set_cell(cell);
     }
 
     pub fn process_handle(&self) -> Arc<Mutex<std::process::Child>> {

@@ -180,7 +180,11 @@ impl RustcCall {
     }
 
     /// None if there is nothing to tell the user about: then cargo is to say it.
-    fn run(&self, config: &Config, code_block: &CodeBlock) -> Option<Result<PathBuf, Error>> {
+    fn run(
+        &self,
+        config: &Config,
+        code_block: &CodeBlock,
+    ) -> Option<Result<(PathBuf, Vec<CompilationError>), Error>> {
         let _ = fs::remove_file(&self.so_file);
         let mut command = Command::new(&self.words[0]);
         command
@@ -196,13 +200,14 @@ impl RustcCall {
         }
         command.env("CARGO_MANIFEST_DIR", config.crate_dir());
         let output = command.output().ok()?;
+        let (diagnostics, _) = errors_from_cargo_output(&output, code_block);
         if output.status.success() && self.so_file.exists() {
-            return Some(Ok(self.so_file.clone()));
+            return Some(Ok((self.so_file.clone(), warnings_of_cell(diagnostics))));
         }
         if output.status.code().is_none() {
             return Some(Err(Error::Message("the compiler was stopped".to_owned())));
         }
-        let (errors, _) = errors_from_cargo_output(&output, code_block);
+        let errors = only_errors(diagnostics);
         // cargo sets more of them than are set here.
         let is_of_environment =
             |error: &CompilationError| error.message().contains("environment variable");
@@ -259,22 +264,6 @@ impl Module {
         )
     }
 
-    pub(crate) fn check(
-        &mut self,
-        code_block: &CodeBlock,
-        config: &Config,
-    ) -> Result<Vec<CompilationError>, Error> {
-        self.write_code(code_block, config)?;
-        let output = config.cargo_command("check").output();
-
-        let cargo_output = match output {
-            Ok(out) => out,
-            Err(err) => bail!("Error running 'cargo check': {}", err),
-        };
-        let (errors, _non_json_error) = errors_from_cargo_output(&cargo_output, code_block);
-        Ok(errors)
-    }
-
     pub(crate) fn compile(
         &mut self,
         code_block: &CodeBlock,
@@ -309,8 +298,8 @@ impl Module {
             .as_ref()
             .filter(|call| key.as_ref() == Some(&call.key))
             .and_then(|call| call.run(config, code_block));
-        let so_file = match direct {
-            Some(so_file) => so_file?,
+        let (so_file, warnings) = match direct {
+            Some(result) => result?,
             None => {
                 command
                     .args(["-v", "--lib", "--"])
@@ -321,13 +310,15 @@ impl Module {
                     eprintln!("{output}");
                 }
                 self.rustc = key.and_then(|key| RustcCall::of_cargo(&cargo_output.stderr, key));
-                match fs::read_to_string(&so_path_file) {
+                let so_file = match fs::read_to_string(&so_path_file) {
                     Ok(path) => PathBuf::from(path),
                     Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                         compiled_so_path(&cargo_output.stdout)?
                     }
                     Err(error) => return Err(error.into()),
-                }
+                };
+                let (diagnostics, _) = errors_from_cargo_output(&cargo_output, code_block);
+                (so_file, warnings_of_cell(diagnostics))
             }
         };
 
@@ -344,6 +335,7 @@ impl Module {
 
         Ok(SoFile {
             path: copied_so_file,
+            warnings,
         })
     }
 
@@ -675,7 +667,8 @@ fn run_cargo(
     if cargo_output.status.success() {
         Ok(cargo_output)
     } else {
-        let (errors, non_json_error) = errors_from_cargo_output(&cargo_output, code_block);
+        let (diagnostics, non_json_error) = errors_from_cargo_output(&cargo_output, code_block);
+        let errors = only_errors(diagnostics);
         if errors.is_empty() {
             if let Some(error) = non_json_error {
                 bail!(Error::Message(error));
@@ -742,6 +735,20 @@ fn errors_from_cargo_output(
     (errors, non_json_error)
 }
 
+/// quantlens: a warning is no error; evcxr reports it as one when there is another.
+fn only_errors(mut diagnostics: Vec<CompilationError>) -> Vec<CompilationError> {
+    diagnostics.retain(|diagnostic| diagnostic.level().starts_with("error"));
+    diagnostics
+}
+
+/// quantlens: what the compiler warns of in the cell's own code.
+fn warnings_of_cell(mut diagnostics: Vec<CompilationError>) -> Vec<CompilationError> {
+    diagnostics
+        .retain(|diagnostic| diagnostic.level() == "warning" && diagnostic.points_into_cell());
+    diagnostics
+}
+
 pub(crate) struct SoFile {
     pub(crate) path: PathBuf,
+    pub(crate) warnings: Vec<CompilationError>,
 }

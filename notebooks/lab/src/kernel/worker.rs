@@ -166,7 +166,7 @@ impl Worker {
         let result = match session {
             Err(error) => Err(CellError::of_kernel(&format!("{error:#}"))),
             Ok(session) => {
-                let result = session.execute(&request.code, &mut front);
+                let result = session.execute(&request.code, self.count, &mut front);
                 result.unwrap_or_else(|error| Err(CellError::of_kernel(&format!("{error:#}"))))
             }
         };
