@@ -119,13 +119,18 @@ fn cell_frames(location: Option<&std::panic::Location>) -> String {
     for line in trace.lines().map(str::trim) {
         // `4: ctx::average`, and below it `at ./src/lib.rs:12:5`.
         let Some(place) = line.strip_prefix("at ") else {
-            name = line.split_once(": ").map_or("", |(_, name)| name);
+            // Of functions that were compiled into one, only the innermost has a number.
+            name = line.split_once(": ").filter(|(number, _)| number.parse::<u32>().is_ok()).map_or(line, |(_, name)| name);
             continue;
         };
         let mut parts = place.rsplitn(3, ':');
-        let (_, Some(number), Some("./src/lib.rs")) = (parts.next(), parts.next(), parts.next()) else { continue };
+        let (_, Some(number), Some(file)) = (parts.next(), parts.next(), parts.next()) else { continue };
+        if !file.ends_with("src/lib.rs") || file.starts_with("/rustc/") || file.contains("/rustlib/") {
+            continue;
+        }
         let name = name.trim_start_matches("ctx::");
         let name = name.split("::{").next().unwrap_or(name).split("::<").next().unwrap_or(name);
+        let name = if name.starts_with('{') { "" } else { name };
         frames += &format!("\x1f{name}\t{number}");
     }
     match location {

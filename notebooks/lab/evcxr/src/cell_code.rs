@@ -43,7 +43,11 @@ pub(crate) trait Variables {
 }
 
 /// The cell's statements, each a step, with what loads and stores the variables they name.
-pub(crate) fn in_steps(user_code: CodeBlock, nodes: &[SyntaxNode], variables: &impl Variables) -> CodeBlock {
+pub(crate) fn in_steps(
+    user_code: CodeBlock,
+    nodes: &[SyntaxNode],
+    variables: &impl Variables,
+) -> CodeBlock {
     let mut statements = Statements {
         code: CodeBlock::new().generated("'evcxr_0: {"),
         ends: vec![CodeBlock::new()],
@@ -86,7 +90,10 @@ pub(crate) fn in_steps(user_code: CodeBlock, nodes: &[SyntaxNode], variables: &i
         }
         let mut end = CodeBlock::new();
         for name in let_stmt.iter().flat_map(names_of) {
-            if last_definitions.iter().any(|(last, at)| *last == name && *at == index) {
+            if last_definitions
+                .iter()
+                .any(|(last, at)| *last == name && *at == index)
+            {
                 end = end.add_all(variables.put_new(&name));
             }
         }
@@ -144,8 +151,9 @@ impl Statements {
 
     fn add_step(&mut self, segments: Vec<Segment>) {
         let label = self.label();
-        let mut code = CodeBlock::new()
-            .generated("if evcxr_internal_runtime::step(|| -> ::std::result::Result<(), EvcxrUserCodeError> {");
+        let mut code = CodeBlock::new().generated(
+            "if evcxr_internal_runtime::step(|| -> ::std::result::Result<(), EvcxrUserCodeError> {",
+        );
         for segment in segments {
             code = code.with_segment(segment);
         }
@@ -164,7 +172,10 @@ impl Statements {
 fn last_definitions(user_code: &CodeBlock, nodes: &[SyntaxNode]) -> Vec<(String, usize)> {
     let mut definitions: Vec<(String, usize)> = Vec::new();
     for (index, segment) in user_code.segments.iter().enumerate() {
-        let Some(let_stmt) = node_of(segment, nodes).cloned().and_then(ast::LetStmt::cast) else {
+        let Some(let_stmt) = node_of(segment, nodes)
+            .cloned()
+            .and_then(ast::LetStmt::cast)
+        else {
             continue;
         };
         for name in names_of(&let_stmt) {
@@ -188,7 +199,12 @@ pub(crate) fn names_of(let_stmt: &ast::LetStmt) -> Vec<String> {
         return Vec::new();
     };
     let mut names = Vec::new();
-    for name in pat.syntax().descendants().filter_map(ast::IdentPat::cast).filter_map(|pat| pat.name()) {
+    for name in pat
+        .syntax()
+        .descendants()
+        .filter_map(ast::IdentPat::cast)
+        .filter_map(|pat| pat.name())
+    {
         let name = name.text().to_string();
         if !names.contains(&name) {
             names.push(name);
@@ -220,14 +236,38 @@ fn is_step(node: Option<&SyntaxNode>) -> bool {
 }
 
 const STD_MACROS: [&str; 20] = [
-    "assert", "assert_eq", "assert_ne", "dbg", "debug_assert", "debug_assert_eq", "debug_assert_ne", "eprint", "eprintln", "format",
-    "matches", "panic", "print", "println", "todo", "unimplemented", "unreachable", "vec", "write", "writeln",
+    "assert",
+    "assert_eq",
+    "assert_ne",
+    "dbg",
+    "debug_assert",
+    "debug_assert_eq",
+    "debug_assert_ne",
+    "eprint",
+    "eprintln",
+    "format",
+    "matches",
+    "panic",
+    "print",
+    "println",
+    "todo",
+    "unimplemented",
+    "unreachable",
+    "vec",
+    "write",
+    "writeln",
 ];
 
 /// What stands before the value, the type if there is one, and the value. None if it must stay as it is.
-fn split_let(segment: &Segment, let_stmt: &ast::LetStmt) -> Option<(Segment, Option<String>, Segment)> {
+fn split_let(
+    segment: &Segment,
+    let_stmt: &ast::LetStmt,
+) -> Option<(Segment, Option<String>, Segment)> {
     let value = let_stmt.initializer()?;
-    if let_stmt.let_else().is_some() || let_stmt.attrs().next().is_some() || borrows_a_temporary(&value) {
+    if let_stmt.let_else().is_some()
+        || let_stmt.attrs().next().is_some()
+        || borrows_a_temporary(&value)
+    {
         return None;
     }
     let CodeKind::OriginalUserCode(meta) = &segment.kind else {
@@ -235,7 +275,8 @@ fn split_let(segment: &Segment, let_stmt: &ast::LetStmt) -> Option<(Segment, Opt
     };
     // The segment may begin with comments that its node does not have; it begins at most at the node.
     let node_start = segment.code.find(&let_stmt.syntax().text().to_string())?;
-    let start = node_start + usize::from(value.syntax().text_range().start() - let_stmt.syntax().text_range().start());
+    let start = node_start
+        + usize::from(value.syntax().text_range().start() - let_stmt.syntax().text_range().start());
     let end = start + usize::from(value.syntax().text_range().len());
     let (head, text) = (segment.code.get(..start)?, segment.code.get(start..end)?);
     let lines = head.matches('\n').count();
@@ -279,6 +320,9 @@ pub(crate) fn is_only_borrowed(code: &str, name: &str) -> bool {
             return true;
         }
         let before = before.trim_end().trim_end_matches("mut").trim_end();
-        before.ends_with('&') || after.trim_start().starts_with('[') || after.starts_with('.') || before.ends_with("let")
+        before.ends_with('&')
+            || after.trim_start().starts_with('[')
+            || after.starts_with('.')
+            || before.ends_with("let")
     })
 }

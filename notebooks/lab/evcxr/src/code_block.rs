@@ -77,7 +77,10 @@ pub(crate) enum CodeKind {
     ShowClose,
     /// quantlens: user code of an earlier cell: the cell's number and the line in it on which the segment
     /// starts.
-    EarlierUserCode { cell: usize, start_line: usize },
+    EarlierUserCode {
+        cell: usize,
+        start_line: usize,
+    },
     /// Code that we generated, but which we don't expect errors from. If we get errors there's not
     /// much we can do besides give the user as much information as we can, apologize and ask to
     /// file a bug report.

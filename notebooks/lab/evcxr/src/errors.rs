@@ -379,11 +379,16 @@ fn marks_of(json: &Value, code_block: &CodeBlock) -> Vec<Mark> {
     let spans = json["spans"].as_array().into_iter().flatten();
     let mut marks = Vec::new();
     for span in spans {
+        let is_static = span["label"]
+            .as_str()
+            .is_some_and(|label| label.contains("'static"));
         for (kind, _) in get_code_origins_for_span(span, code_block) {
-            if matches!(
-                kind,
-                CodeKind::PackVariable { .. } | CodeKind::ShowOpen | CodeKind::ShowClose
-            ) {
+            let is_mark = match kind {
+                CodeKind::PackVariable { .. } | CodeKind::ShowOpen | CodeKind::ShowClose => true,
+                CodeKind::OriginalUserCode(_) => is_static,
+                _ => false,
+            };
+            if is_mark {
                 marks.push(Mark {
                     kind: kind.clone(),
                     is_primary: span["is_primary"].as_bool().unwrap_or(false),
@@ -536,6 +541,8 @@ impl SpannedMessage {
                                 0
                             }),
                     })
+                } else if let Some(span) = span_of_what_is_shown(span_json, &origins) {
+                    Some(span)
                 } else {
                     // Spans within generated code won't mean anything to the user, suppress
                     // them.
@@ -584,6 +591,59 @@ impl SpannedMessage {
             is_primary: true,
         }
     }
+}
+
+/// quantlens: of a place that is the last expression and the brackets around it, the expression.
+fn span_of_what_is_shown(json: &Value, origins: &[(&CodeKind, usize)]) -> Option<Span> {
+    let is_user = |(kind, _): &(&CodeKind, usize)| matches!(kind, CodeKind::OriginalUserCode(_));
+    let is_around =
+        |(kind, _): &(&CodeKind, usize)| matches!(kind, CodeKind::ShowOpen | CodeKind::ShowClose);
+    if !origins
+        .iter()
+        .all(|origin| is_user(origin) || is_around(origin))
+    {
+        return None;
+    }
+    let (first, last) = (
+        origins.iter().position(is_user)?,
+        origins.iter().rposition(is_user)?,
+    );
+    let (CodeKind::OriginalUserCode(start), start_line) = origins[first] else {
+        return None;
+    };
+    let (CodeKind::OriginalUserCode(end), end_line) = origins[last] else {
+        return None;
+    };
+    let column = |json: &Value| {
+        json.as_u64()
+            .and_then(|column| usize::try_from(column).ok())
+    };
+    let start_column = if first == 0 {
+        column(&json["column_start"])?
+    } else {
+        1
+    };
+    let end_column = if last + 1 == origins.len() {
+        column(&json["column_end"])?
+    } else {
+        json["text"][last]["text"]
+            .as_str()?
+            .trim_end()
+            .chars()
+            .count()
+            + 1
+    };
+    Some(Span {
+        start_line: start.start_line + start_line,
+        start_column: start_column
+            + if start_line == 0 {
+                start.column_offset
+            } else {
+                0
+            },
+        end_line: end.start_line + end_line,
+        end_column: end_column + if end_line == 0 { end.column_offset } else { 0 },
+    })
 }
 
 #[derive(Debug, Clone)]

@@ -12,10 +12,10 @@ use crate::code_block::CodeBlock;
 use crate::code_block::CodeKind;
 use crate::code_block::Segment;
 use crate::code_block::UserCodeInfo;
-use crate::errors::Mark;
 use crate::crate_config::ExternalCrate;
 use crate::errors::CompilationError;
 use crate::errors::Error;
+use crate::errors::Mark;
 use crate::errors::bail;
 use crate::evcxr_internal_runtime;
 use crate::item;
@@ -703,8 +703,18 @@ impl EvalContext {
                     // etc.
                     if remaining_retries > 0 {
                         let mut fixed = HashSet::new();
-                        for error in &errors {
-                            self.attempt_to_fix_error(error, state, &mut fixed)?;
+                        for is_certain in [true, false] {
+                            for error in &errors {
+                                if is_certain || fixed.is_empty() {
+                                    attempt_to_fix_error(
+                                        error,
+                                        &code_info.nodes,
+                                        state,
+                                        is_certain,
+                                        &mut fixed,
+                                    );
+                                }
+                            }
                         }
                         if !fixed.is_empty() {
                             remaining_retries -= 1;
@@ -902,7 +912,9 @@ impl EvalContext {
                         variable.type_name = self.analyzer.public_type_name(&type_name);
                     }
                     if variable.type_name.is_none() {
-                        state.temporaries.push(Temporary::new(&name, Why::NoName(type_name)));
+                        state
+                            .temporaries
+                            .push(Temporary::new(&name, Why::NoName(type_name)));
                         state.forgotten.push(name);
                         continue;
                     }
@@ -917,73 +929,106 @@ impl EvalContext {
         }
         // Those that were not kept because their type has no name.
         for (name, type_name) in stored.new {
-            state.temporaries.push(Temporary::new(&name, Why::NoName(type_name)));
+            state
+                .temporaries
+                .push(Temporary::new(&name, Why::NoName(type_name)));
         }
         state.variable_states = variables;
     }
+}
 
-    fn attempt_to_fix_error(
-        &mut self,
-        error: &CompilationError,
-        state: &mut ContextState,
-        fixed_errors: &mut HashSet<&'static str>,
-    ) -> Result<(), Error> {
-        // quantlens: told by the places that an error touches in the code around the cell's.
-        let code = error.code();
-        let packs = |mark: &Mark| match &mark.kind {
-            CodeKind::PackVariable {
-                variable_name,
-                is_old,
-            } => Some((variable_name.clone(), *is_old)),
-            _ => None,
-        };
-        let is_static = |mark: &&Mark| mark.label.contains("'static");
-        if error.code() == Some("E0728") && !state.async_mode {
-            state.async_mode = true;
-            fixed_errors.insert("Enabled async mode");
-            return Ok(());
+/// Changes the state so that the error may not come again. If `is_certain`, only where the error itself says what to change.
+fn attempt_to_fix_error(
+    error: &CompilationError,
+    nodes: &[SyntaxNode],
+    state: &mut ContextState,
+    is_certain: bool,
+    fixed_errors: &mut HashSet<&'static str>,
+) {
+    // quantlens: told by the places that an error touches in the code around the cell's.
+    let code = error.code();
+    let packs = |mark: &Mark| match &mark.kind {
+        CodeKind::PackVariable {
+            variable_name,
+            is_old,
+        } => Some((variable_name.clone(), *is_old)),
+        _ => None,
+    };
+    let is_static = |mark: &&Mark| mark.label.contains("'static");
+    if error.code() == Some("E0728") && !state.async_mode {
+        state.async_mode = true;
+        fixed_errors.insert("Enabled async mode");
+        return;
+    }
+    if matches!(code, Some("E0382" | "E0381")) {
+        for (name, is_old) in error
+            .marks
+            .iter()
+            .filter(|mark| mark.is_primary)
+            .filter_map(packs)
+        {
+            if is_old {
+                state.moved.insert(name);
+            } else {
+                state.variable_states.remove(&name);
+            }
+            fixed_errors.insert("Variable moved");
         }
-        if matches!(code, Some("E0382" | "E0381")) {
-            for (name, is_old) in error.marks.iter().filter(|mark| mark.is_primary).filter_map(packs) {
-                if is_old {
-                    state.moved.insert(name);
-                } else {
-                    state.variable_states.remove(&name);
+        return;
+    }
+    let is_shown = |mark: &Mark| matches!(mark.kind, CodeKind::ShowOpen | CodeKind::ShowClose);
+    let cannot_be_shown = code == Some("E0599") && error.message().contains("evcxr_display");
+    if cannot_be_shown || error.marks.iter().filter(is_static).any(is_shown) {
+        if !state.shows_debug {
+            state.shows_debug = true;
+            fixed_errors.insert("Fallback");
+        }
+        return;
+    }
+    // Who asks for more than the value can give, before whom that keeps from being stored.
+    let new_of = |marks: &mut dyn Iterator<Item = &Mark>| -> Vec<String> {
+        let new = marks.filter_map(packs).filter(|(_, is_old)| !is_old);
+        new.map(|(name, _)| name).collect()
+    };
+    let mut culprits = new_of(&mut error.marks.iter().filter(is_static));
+    if culprits.is_empty() && is_of_lifetimes(code) {
+        // The compiler may say it of the value that the variable is given.
+        let lets = error
+            .marks
+            .iter()
+            .filter(is_static)
+            .filter_map(|mark| match &mark.kind {
+                CodeKind::OriginalUserCode(meta) => {
+                    ast::LetStmt::cast(nodes.get(meta.node_index)?.clone())
                 }
-                fixed_errors.insert("Variable moved");
-            }
-            return Ok(());
-        }
-        let is_shown = |mark: &Mark| matches!(mark.kind, CodeKind::ShowOpen | CodeKind::ShowClose);
-        let cannot_be_shown = code == Some("E0599") && error.message().contains("evcxr_display");
-        if cannot_be_shown || error.marks.iter().filter(is_static).any(is_shown) {
-            if !state.shows_debug {
-                state.shows_debug = true;
-                fixed_errors.insert("Fallback");
-            }
-            return Ok(());
-        }
-        // Who asks for more than the value can give, before whom that keeps from being stored.
-        let mut culprits: Vec<_> = error.marks.iter().filter(is_static).filter_map(packs).collect();
-        if culprits.is_empty() && is_of_lifetimes(code) {
-            culprits = error.marks.iter().filter_map(packs).collect();
-        }
-        culprits.retain(|(_, is_old)| !is_old);
-        for (name, _) in &culprits {
-            state.make_temporary(name, Why::Borrow(borrowed_by(error)));
-            fixed_errors.insert("Temporary");
-        }
-        if culprits.is_empty() {
-            for (name, is_old) in error.marks.iter().filter(|mark| mark.is_primary).filter_map(packs) {
-                if let Some(variable) = state.variable_states.get_mut(&name)
-                    && !is_old
-                    && variable.type_name.take().is_some()
-                {
-                    fixed_errors.insert("Type of variable");
-                }
+                _ => None,
+            });
+        culprits = lets
+            .flat_map(|let_stmt| cell_code::names_of(&let_stmt))
+            .collect();
+    }
+    if culprits.is_empty() && is_of_lifetimes(code) && !is_certain {
+        culprits = new_of(&mut error.marks.iter());
+    }
+    culprits.retain(|name| state.variable_states.contains_key(name));
+    for name in &culprits {
+        state.make_temporary(name, Why::Borrow(borrowed_by(error)));
+        fixed_errors.insert("Temporary");
+    }
+    if culprits.is_empty() && !is_of_lifetimes(code) {
+        for (name, is_old) in error
+            .marks
+            .iter()
+            .filter(|mark| mark.is_primary)
+            .filter_map(packs)
+        {
+            if let Some(variable) = state.variable_states.get_mut(&name)
+                && !is_old
+                && variable.type_name.take().is_some()
+            {
+                fixed_errors.insert("Type of variable");
             }
         }
-        Ok(())
     }
 }
 
@@ -994,7 +1039,19 @@ fn may_be_of_steps(error: &CompilationError) -> bool {
     };
     !matches!(
         code,
-        "E0425" | "E0433" | "E0432" | "E0412" | "E0599" | "E0061" | "E0609" | "E0560" | "E0423" | "E0405" | "E0463" | "unconditional_panic" | "arithmetic_overflow"
+        "E0425"
+            | "E0433"
+            | "E0432"
+            | "E0412"
+            | "E0599"
+            | "E0061"
+            | "E0609"
+            | "E0560"
+            | "E0423"
+            | "E0405"
+            | "E0463"
+            | "unconditional_panic"
+            | "arithmetic_overflow"
     )
 }
 
@@ -1002,8 +1059,20 @@ fn is_of_lifetimes(code: Option<&str>) -> bool {
     matches!(
         code,
         None | Some(
-            "E0310" | "E0373" | "E0499" | "E0502" | "E0503" | "E0505" | "E0506" | "E0515" | "E0521" | "E0597" | "E0621"
-                | "E0700" | "E0713" | "E0716"
+            "E0310"
+                | "E0373"
+                | "E0499"
+                | "E0502"
+                | "E0503"
+                | "E0505"
+                | "E0506"
+                | "E0515"
+                | "E0521"
+                | "E0597"
+                | "E0621"
+                | "E0700"
+                | "E0713"
+                | "E0716"
         )
     )
 }
@@ -1027,8 +1096,15 @@ impl Stored {
         let (new, present) = words.split_once("\t\t").unwrap_or((words, ""));
         let new: Vec<&str> = new.split('\t').filter(|word| !word.is_empty()).collect();
         Stored {
-            new: new.chunks_exact(2).map(|pair| (pair[0].to_owned(), pair[1].to_owned())).collect(),
-            present: present.split('\t').filter(|name| !name.is_empty()).map(str::to_owned).collect(),
+            new: new
+                .chunks_exact(2)
+                .map(|pair| (pair[0].to_owned(), pair[1].to_owned()))
+                .collect(),
+            present: present
+                .split('\t')
+                .filter(|name| !name.is_empty())
+                .map(str::to_owned)
+                .collect(),
         }
     }
 }
@@ -1092,9 +1168,14 @@ impl CellVariables<'_> {
     }
 
     fn is_defined_anew(&self, name: &str) -> bool {
-        let is_temporary = self.state.temporaries.iter().any(|temporary| temporary.name == name);
+        let is_temporary = self
+            .state
+            .temporaries
+            .iter()
+            .any(|temporary| temporary.name == name);
         let variable = self.state.variable_states.get(name);
-        is_temporary || variable.is_some_and(|variable| variable.move_state == VariableMoveState::New)
+        is_temporary
+            || variable.is_some_and(|variable| variable.move_state == VariableMoveState::New)
     }
 }
 
@@ -1120,7 +1201,8 @@ impl cell_code::Variables for CellVariables<'_> {
         let mut statements = CodeBlock::new();
         let is_moved = self.state.moved.contains(name);
         // That it is moved the compiler would say, after some time.
-        let may_be_moved = self.is_defined_anew(name) && !cell_code::is_only_borrowed(&self.text, name);
+        let may_be_moved =
+            self.is_defined_anew(name) && !cell_code::is_only_borrowed(&self.text, name);
         if !is_moved && !may_be_moved {
             statements.pack_variable(
                 name.to_owned(),
@@ -1647,7 +1729,10 @@ impl ContextState {
             .generated(include_str!("evcxr_internal_runtime.rs"))
             .generated("}")
             .generated("#[unsafe(no_mangle)]")
-            .generated(format!("pub extern \"C\" fn {}(", self.current_user_fn_name()))
+            .generated(format!(
+                "pub extern \"C\" fn {}(",
+                self.current_user_fn_name()
+            ))
             .generated("mut evcxr_variable_store: *mut evcxr_internal_runtime::VariableStore)")
             .generated("  -> *mut evcxr_internal_runtime::VariableStore {")
             .generated("if evcxr_variable_store.is_null() {")
@@ -1671,7 +1756,12 @@ impl ContextState {
     }
 
     /// quantlens: all of a cell in one closure, as evcxr has it.
-    fn in_one_step(&self, user_code: CodeBlock, nodes: &[SyntaxNode], variables: &CellVariables) -> CodeBlock {
+    fn in_one_step(
+        &self,
+        user_code: CodeBlock,
+        nodes: &[SyntaxNode],
+        variables: &CellVariables,
+    ) -> CodeBlock {
         let mut loaded = HashSet::new();
         let (load, names) = cell_code::Variables::load(variables, &variables.text, &mut loaded);
         let mut new_names = Vec::new();
@@ -1719,7 +1809,11 @@ impl ContextState {
             code.generated(format!("let _ = ({step}"))
         };
         code = code.add_all(body);
-        code = code.generated(if self.config.preserve_vars_on_panic { "});" } else { "}))();" });
+        code = code.generated(if self.config.preserve_vars_on_panic {
+            "});"
+        } else {
+            "}))();"
+        });
         for name in &names {
             code = code.add_all(cell_code::Variables::put_back(variables, name));
         }
@@ -1749,7 +1843,9 @@ impl ContextState {
 
     /// quantlens: a cell that awaits is no steps.
     fn uses_await(&mut self, user_code: &CodeBlock) {
-        self.async_mode = Words::of(&user_code.code_string()).words.contains_key("await");
+        self.async_mode = Words::of(&user_code.code_string())
+            .words
+            .contains_key("await");
     }
 
     fn current_user_fn_name(&self) -> String {
@@ -1935,11 +2031,7 @@ impl ContextState {
         cargo_metadata::get_library_names(&self.config)
     }
 
-    fn record_new_locals(
-        &mut self,
-        pat: ast::Pat,
-        opt_ty: Option<ast::Type>,
-    ) {
+    fn record_new_locals(&mut self, pat: ast::Pat, opt_ty: Option<ast::Type>) {
         match pat {
             ast::Pat::IdentPat(ident) => self.record_local(ident, opt_ty),
             ast::Pat::RecordPat(ref pat_struct) => {
@@ -1965,11 +2057,7 @@ impl ContextState {
         }
     }
 
-    fn record_local(
-        &mut self,
-        pat_ident: ast::IdentPat,
-        opt_ty: Option<ast::Type>,
-    ) {
+    fn record_local(&mut self, pat_ident: ast::IdentPat, opt_ty: Option<ast::Type>) {
         let type_name = match opt_ty {
             Some(ty) if type_is_fully_specified(&ty) => {
                 Some(AstNode::syntax(&ty).text().to_string())

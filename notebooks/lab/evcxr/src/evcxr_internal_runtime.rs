@@ -85,11 +85,17 @@ impl VariableStore {
     }
 
     /// What lives as long as the session.
-    pub fn lazy_arc<T: 'static, F: FnOnce() -> T>(&mut self, name: &str, create: F) -> std::sync::Arc<T> {
+    pub fn lazy_arc<T: 'static, F: FnOnce() -> T>(
+        &mut self,
+        name: &str,
+        create: F,
+    ) -> std::sync::Arc<T> {
         if self.position(name).is_none() {
             self.put(name, Box::new(std::sync::Arc::new(create())));
         }
-        let value = self.position(name).and_then(|index| self.variables[index].1.downcast_ref());
+        let value = self
+            .position(name)
+            .and_then(|index| self.variables[index].1.downcast_ref());
         match value {
             Some(value) => std::sync::Arc::clone(value),
             None => panic!("lazy_arc {name} changed type"),

@@ -22,15 +22,28 @@ struct Lines {
 impl Places {
     pub(crate) fn add(&mut self, build: i32, cell: usize, code: &CodeBlock) {
         let mut all = Vec::new();
-        for (index, (kind, offset)) in code.origins_of_lines().enumerate() {
+        let mut origins = code.origins_of_lines().enumerate().peekable();
+        while let Some((index, (kind, offset))) = origins.next() {
+            // To the compiler the bracket before an expression is a part of it.
+            let kind = match (kind, origins.peek()) {
+                (CodeKind::ShowOpen, Some((_, (next, _)))) => next,
+                _ => kind,
+            };
             let (cell, line) = match kind {
                 CodeKind::OriginalUserCode(meta) => (cell, meta.start_line),
                 CodeKind::EarlierUserCode { cell, start_line } => (*cell, *start_line),
                 _ => continue,
             };
             match all.last_mut() {
-                Some(Lines { start, count, .. }) if offset > 0 && *start + *count == index + 1 => *count += 1,
-                _ => all.push(Lines { start: index + 1, count: 1, cell, line: line + offset }),
+                Some(Lines { start, count, .. }) if offset > 0 && *start + *count == index + 1 => {
+                    *count += 1
+                }
+                _ => all.push(Lines {
+                    start: index + 1,
+                    count: 1,
+                    cell,
+                    line: line + offset,
+                }),
             }
         }
         self.builds.insert(build, all);
@@ -40,7 +53,9 @@ impl Places {
     /// The cell and its line of a line that was compiled in this build, or in the last.
     pub fn find(&self, build: Option<i32>, line: usize) -> Option<(usize, usize)> {
         let lines = self.builds.get(&build.unwrap_or(self.last))?;
-        let of = lines.iter().find(|of| (of.start..of.start + of.count).contains(&line))?;
+        let of = lines
+            .iter()
+            .find(|of| (of.start..of.start + of.count).contains(&line))?;
         Some((of.cell, of.line + line - of.start))
     }
 }

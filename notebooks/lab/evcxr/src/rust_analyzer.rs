@@ -246,7 +246,9 @@ impl RustAnalyzer {
         };
         let is_crate = |of: &ra_hir::Crate| {
             let display = of.display_name(db);
-            display.is_some_and(|display| display.canonical_name().as_str().replace('-', "_") == crate_name)
+            display.is_some_and(|display| {
+                display.canonical_name().as_str().replace('-', "_") == crate_name
+            })
         };
         let config = ra_hir::FindPathConfig {
             prefer_no_std: false,
@@ -254,21 +256,24 @@ impl RustAnalyzer {
             prefer_absolute: false,
             allow_unstable: false,
         };
-        ra_hir::Crate::all(db).into_iter().filter(is_crate).find_map(|of| {
-            let mut module = of.root_module(db);
-            for name in modules {
-                module = module
-                    .children(db)
-                    .find(|child| name_is(child.name(db), name))?;
-            }
-            let is_type = |def: &ra_hir::ModuleDef| {
-                use ra_hir::ModuleDef::{Adt, Trait, TypeAlias};
-                matches!(def, Adt(_) | Trait(_) | TypeAlias(_)) && name_is(def.name(db), name)
-            };
-            let def = module.declarations(db).into_iter().find(is_type)?;
-            let found = here.find_path(db, def, config)?;
-            Some(found.display(db, EDITION).to_string())
-        })
+        ra_hir::Crate::all(db)
+            .into_iter()
+            .filter(is_crate)
+            .find_map(|of| {
+                let mut module = of.root_module(db);
+                for name in modules {
+                    module = module
+                        .children(db)
+                        .find(|child| name_is(child.name(db), name))?;
+                }
+                let is_type = |def: &ra_hir::ModuleDef| {
+                    use ra_hir::ModuleDef::{Adt, Trait, TypeAlias};
+                    matches!(def, Adt(_) | Trait(_) | TypeAlias(_)) && name_is(def.name(db), name)
+                };
+                let def = module.declarations(db).into_iter().find(is_type)?;
+                let found = here.find_path(db, def, config)?;
+                Some(found.display(db, EDITION).to_string())
+            })
     }
 
     fn load_cargo_toml(&mut self, change: &mut ra_hir::ChangeWithProcMacros) -> Result<()> {

@@ -19,7 +19,10 @@ pub(crate) enum Why {
 
 impl Temporary {
     pub(crate) fn new(name: &str, why: Why) -> Temporary {
-        Temporary { name: name.to_owned(), why }
+        Temporary {
+            name: name.to_owned(),
+            why,
+        }
     }
 
     /// Why it is not there any more, and what would keep it, in one line.
