@@ -202,7 +202,7 @@ class ErrorsPoint(Cells):
         outputs = self.kernel.ok("println!(\"seen\");\nvec![1, 2].iter().map(|x| x + 1);\n3")
         self.assertEqual([kind for kind, _ in outputs], ["stream", "execute_result", "display_data"])
         [note] = notes(outputs)
-        self.assertIn("warning: unused `Map` that must be used", note)
+        self.assertIn("warning: unused `std::iter::Map` that must be used", note)
         self.assertIn(" 2 | vec![1, 2].iter().map(|x| x + 1);", note)
 
     def test_a_panic_names_cell_line_and_the_cells_functions(self):

@@ -10,6 +10,8 @@
 //!
 //! It is a dylib, so that a cell links in milliseconds and all cells share one copy of every static (thread pools, fonts).
 
+#[doc(hidden)]
+pub mod cells;
 mod session;
 
 use std::any::Any;

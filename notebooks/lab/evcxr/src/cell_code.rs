@@ -32,8 +32,14 @@ const MOST_BLOCKS: usize = 100;
 
 /// What the steps need to know of the variables.
 pub(crate) trait Variables {
-    /// Code that takes the variables from the store that this code names first, and their names.
-    fn load(&self, code: &str, loaded: &mut HashSet<String>) -> (CodeBlock, Vec<String>);
+    /// Code that takes the variables from the store that this statement names first, and their names. One
+    /// that it only defines is another from here on.
+    fn load(
+        &self,
+        code: &str,
+        defined: &[String],
+        loaded: &mut HashSet<String>,
+    ) -> (CodeBlock, Vec<String>);
 
     /// Code that puts a variable back that was taken; nothing if it was moved.
     fn put_back(&self, name: &str) -> CodeBlock;
@@ -50,7 +56,7 @@ pub(crate) fn in_steps(
 ) -> CodeBlock {
     let mut statements = Statements {
         code: CodeBlock::new().generated("'evcxr_0: {"),
-        ends: vec![CodeBlock::new()],
+        ends: vec![End::default()],
         loaded: HashSet::new(),
     };
     let last_definitions = last_definitions(&user_code, nodes);
@@ -62,7 +68,10 @@ pub(crate) fn in_steps(
             group.extend(segments.by_ref().take(2).map(|(_, segment)| segment));
         }
         let text: String = group.iter().map(|segment| segment.code.as_str()).collect();
-        let (load, names) = variables.load(&text, &mut statements.loaded);
+        let node = node_of(&group[0], nodes);
+        let let_stmt = node.cloned().and_then(ast::LetStmt::cast);
+        let defined: Vec<String> = let_stmt.iter().flat_map(names_of).collect();
+        let (load, names) = variables.load(&text, &defined, &mut statements.loaded);
         if !names.is_empty() {
             let mut end = CodeBlock::new();
             for name in &names {
@@ -71,8 +80,6 @@ pub(crate) fn in_steps(
             statements.add(load);
             statements.open(end);
         }
-        let node = node_of(&group[0], nodes);
-        let let_stmt = node.cloned().and_then(ast::LetStmt::cast);
         match &let_stmt {
             Some(let_stmt) => {
                 let segment = group.remove(0);
@@ -89,7 +96,7 @@ pub(crate) fn in_steps(
             }
         }
         let mut end = CodeBlock::new();
-        for name in let_stmt.iter().flat_map(names_of) {
+        for name in defined {
             if last_definitions
                 .iter()
                 .any(|(last, at)| *last == name && *at == index)
@@ -108,9 +115,17 @@ pub(crate) fn in_steps(
 
 struct Statements {
     code: CodeBlock,
-    /// What stands behind the end of each open block, the outermost first.
-    ends: Vec<CodeBlock>,
+    /// Of each open block, the outermost first.
+    ends: Vec<End>,
     loaded: HashSet<String>,
+}
+
+/// What stores the variables of a block.
+#[derive(Default)]
+struct End {
+    /// Left out if the block is left in its middle.
+    inside: CodeBlock,
+    behind: CodeBlock,
 }
 
 impl Statements {
@@ -124,12 +139,14 @@ impl Statements {
 
     fn open(&mut self, end: CodeBlock) {
         if self.ends.len() < MOST_BLOCKS {
-            self.ends.push(end);
+            self.ends.push(End {
+                behind: end,
+                ..End::default()
+            });
             let label = self.label();
             self.add(CodeBlock::new().generated(format!("{label}: {{")));
         } else if let Some(last) = self.ends.last_mut() {
-            // In the block, before its end: left in the middle, it stores none of these.
-            last.modify(|before| end.add_all(before));
+            last.inside.modify(|before| end.add_all(before));
         }
     }
 
@@ -162,7 +179,7 @@ impl Statements {
 
     fn closed(mut self) -> CodeBlock {
         while let Some(end) = self.ends.pop() {
-            self.add(CodeBlock::new().generated("}").add_all(end));
+            self.add(end.inside.generated("}").add_all(end.behind));
         }
         self.code
     }

@@ -17,7 +17,6 @@ use crate::errors::CompilationError;
 use crate::errors::Error;
 use crate::errors::Mark;
 use crate::errors::bail;
-use crate::evcxr_internal_runtime;
 use crate::item;
 use crate::module::Module;
 use crate::module::SoFile;
@@ -335,7 +334,12 @@ const SEND_TEXT_PLAIN_DEF: &str = stringify!(
     }
 );
 
-use crate::evcxr_internal_runtime::PANIC_NOTIFICATION;
+// quantlens: what the cells' process prints is in the prelude (`cells.rs`), which does what evcxr's `evcxr_internal_runtime.rs`
+// does: that is compiled with every cell.
+const PANIC_NOTIFICATION: &str = "EVCXR_PANIC_NOTIFICATION";
+const USER_ERROR_OCCURRED: &str = "EVCXR_ERROR_OCCURRED";
+const VARIABLE_CHANGED_TYPE: &str = "EVCXR_VARIABLE_CHANGED_TYPE:";
+const STORED: &str = "EVCXR_STORED:";
 
 // Outputs from an EvalContext. This is a separate struct since users may want
 // destructure this and pass its components to separate threads.
@@ -761,6 +765,13 @@ impl EvalContext {
             places.add(state.build_num, state.cell, &code);
         }
         phases.phase_complete("Final compile");
+        if std::env::var_os("QL_DEBUG").is_some() {
+            eprintln!("PHASES {:?}", phases.phases);
+            let _ = std::fs::copy(
+                state.config.src_dir().join("lib.rs"),
+                format!("/tmp/labtry/gen/{}.rs", state.cell),
+            );
+        }
 
         let mut output = self.run_and_capture_output(state, &so_file, callbacks)?;
         output.notes = state.temporaries.iter().map(Temporary::note).collect();
@@ -845,7 +856,7 @@ impl EvalContext {
             if line == runtime::EVCXR_EXECUTION_COMPLETE {
                 break;
             }
-            if line == PANIC_NOTIFICATION || line == evcxr_internal_runtime::USER_ERROR_OCCURRED {
+            if line == PANIC_NOTIFICATION || line == USER_ERROR_OCCURRED {
                 // quantlens: which variables there are, the cell says at its end.
             } else if line.starts_with(evcxr_input::GET_CMD) {
                 let is_password = line.starts_with(evcxr_input::GET_CMD_PASSWORD);
@@ -855,11 +866,9 @@ impl EvalContext {
                         prompt,
                         is_password,
                     }))?;
-            } else if let Some(words) = line.strip_prefix(evcxr_internal_runtime::STORED) {
+            } else if let Some(words) = line.strip_prefix(STORED) {
                 stored = Some(Stored::of(words));
-            } else if let Some(variable_name) =
-                line.strip_prefix(evcxr_internal_runtime::VARIABLE_CHANGED_TYPE)
-            {
+            } else if let Some(variable_name) = line.strip_prefix(VARIABLE_CHANGED_TYPE) {
                 lost_variables.push(variable_name.to_owned());
             } else if let Some(captures) = MIME_OUTPUT.captures(&line) {
                 let mime_type = captures[1].to_owned();
@@ -1180,9 +1189,15 @@ impl CellVariables<'_> {
 }
 
 impl cell_code::Variables for CellVariables<'_> {
-    fn load(&self, code: &str, loaded: &mut HashSet<String>) -> (CodeBlock, Vec<String>) {
+    fn load(
+        &self,
+        code: &str,
+        defined: &[String],
+        loaded: &mut HashSet<String>,
+    ) -> (CodeBlock, Vec<String>) {
         let (mut statements, mut names) = (CodeBlock::new(), Vec::new());
         let words = Words::of(code);
+        loaded.extend(defined.iter().filter(|name| words.is_once(name)).cloned());
         for (name, variable) in &self.state.stored_variable_states {
             if !words.contains(name) || !self.is_loaded(name) || !loaded.insert(name.clone()) {
                 continue;
@@ -1617,7 +1632,7 @@ impl ContextState {
             .generated("#![allow(unused_imports, unused_mut, dead_code)]")
             .add_all(self.attributes_code())
             .add_all(self.items_code())
-            .add_all(self.error_trait_code(true))
+            .add_all(self.runtime_code())
             .generated("fn evcxr_variable_store<T: 'static>(_: T) {}")
             .generated("#[allow(unused_variables)]")
             .generated("async fn evcxr_analysis_wrapper(");
@@ -1685,29 +1700,15 @@ impl ContextState {
         code
     }
 
-    // quantlens: the mark before the message says where on stderr it is.
-    fn error_trait_code(&self, for_analysis: bool) -> CodeBlock {
+    /// quantlens: what the code around a cell calls.
+    fn runtime_code(&self) -> CodeBlock {
+        let failure = match self.config.error_fmt.format_str {
+            "{}" => "Failure",
+            "{:?}" => "DebugFailure",
+            _ => "PrettyFailure",
+        };
         CodeBlock::new().generated(format!(
-            r#"
-            struct EvcxrUserCodeError {{}}
-            impl<T: {}> From<T> for EvcxrUserCodeError {{
-                #[track_caller]
-                fn from(error: T) -> Self {{
-                    let line = std::panic::Location::caller().line();
-                    let text = format!("{}\x1f\t{{line}}", error);
-                    eprintln!("\x1eerror {{}}\n{{text}}", text.len());
-                    {}
-                    EvcxrUserCodeError {{}}
-                }}
-            }}
-        "#,
-            self.config.error_fmt.format_trait,
-            self.config.error_fmt.format_str,
-            if for_analysis {
-                ""
-            } else {
-                "println!(\"{}\", evcxr_internal_runtime::USER_ERROR_OCCURRED);"
-            }
+            "use ::quantlens_prelude::cells as evcxr_internal_runtime; use evcxr_internal_runtime::{failure} as EvcxrUserCodeError;"
         ))
     }
 
@@ -1724,21 +1725,15 @@ impl ContextState {
             self.show_by_debug(&mut user_code);
         }
         let mut code = CodeBlock::new()
-            .add_all(self.error_trait_code(false))
-            .generated("mod evcxr_internal_runtime {")
-            .generated(include_str!("evcxr_internal_runtime.rs"))
-            .generated("}")
+            .add_all(self.runtime_code())
             .generated("#[unsafe(no_mangle)]")
             .generated(format!(
                 "pub extern \"C\" fn {}(",
                 self.current_user_fn_name()
             ))
-            .generated("mut evcxr_variable_store: *mut evcxr_internal_runtime::VariableStore)")
+            .generated("evcxr_variable_store: *mut evcxr_internal_runtime::VariableStore)")
             .generated("  -> *mut evcxr_internal_runtime::VariableStore {")
-            .generated("if evcxr_variable_store.is_null() {")
-            .generated("  evcxr_variable_store = evcxr_internal_runtime::create_variable_store();")
-            .generated("}")
-            .generated("let evcxr_variable_store = unsafe {&mut *evcxr_variable_store};")
+            .generated("let evcxr_variable_store = unsafe { evcxr_internal_runtime::VariableStore::of(evcxr_variable_store) };")
             .add_all(variables.check());
         for name in &self.forgotten {
             code = code.generated(format!("evcxr_variable_store.forget(stringify!({name}));"));
@@ -1763,16 +1758,21 @@ impl ContextState {
         variables: &CellVariables,
     ) -> CodeBlock {
         let mut loaded = HashSet::new();
-        let (load, names) = cell_code::Variables::load(variables, &variables.text, &mut loaded);
-        let mut new_names = Vec::new();
+        let (mut load, mut names, mut new_names) = (CodeBlock::new(), Vec::new(), Vec::new());
         for segment in &user_code.segments {
+            let mut defined = Vec::new();
             if let CodeKind::OriginalUserCode(meta) = &segment.kind
                 && let Some(let_stmt) = ast::LetStmt::cast(nodes[meta.node_index].clone())
             {
-                for name in cell_code::names_of(&let_stmt) {
-                    new_names.retain(|earlier| *earlier != name);
-                    new_names.push(name);
-                }
+                defined = cell_code::names_of(&let_stmt);
+            }
+            let (code, loaded_names) =
+                cell_code::Variables::load(variables, &segment.code, &defined, &mut loaded);
+            load = load.add_all(code);
+            names.extend(loaded_names);
+            for name in defined {
+                new_names.retain(|earlier| *earlier != name);
+                new_names.push(name);
             }
         }
         let mut body = user_code;

@@ -15,8 +15,6 @@ mod command_context;
 mod crash_guard;
 mod crate_config;
 mod eval_context;
-#[allow(dead_code)]
-mod evcxr_internal_runtime;
 mod hover;
 mod item;
 mod module;
