@@ -234,3 +234,121 @@ class ErrorsPoint(Cells):
         self.kernel.ok("let items = vec![1, 2]; let gone = vec![3];")
         for code in ["for _item in items {}", "drop(gone)", "()"]:
             self.assertEqual(self.kernel.ok(code), [], code)
+
+
+class Shows(Cells):
+    def data(self, code):
+        return [content["data"] for kind, content in self.kernel.ok(code) if kind in ("execute_result", "display_data")]
+
+    def test_columns_references_options_and_lists_of_frames_are_tables(self):
+        self.kernel.ok('let mut frame = df!["a" => [1, 2], "b" => [0.5, 1.5]]?;')
+        for code in ['frame.column("a")?', 'frame.column("a")', 'frame["a"]', "Some(frame.clone())", "&frame", "&mut frame", "Some(&frame)"]:
+            [data] = self.data(code)
+            self.assertIn("<td>2</td>", data["text/html"], code)
+        self.assertEqual(len(self.data("vec![frame.clone(), frame.clone()]")), 2)
+        self.assertIn("text/html", self.data('frame.with_column(Series::new("c".into(), [7, 8]).into())?')[0])
+        self.assertIn('no_such', self.error_of('frame.column("no_such")'))
+
+    def test_text_of_a_media_type(self):
+        for code, media_type, text in [
+            ('Html("<b>bold</b>")', "text/html", "<b>bold</b>"),
+            ('Html(format!("<i>{}</i>", 1 + 1))', "text/html", "<i>2</i>"),
+            ('Markdown("**bold**")', "text/markdown", "**bold**"),
+            ('Latex("$x^2$")', "text/latex", "$x^2$"),
+            ('let circle = String::from("<svg></svg>"); Svg(&circle)', "image/svg+xml", "<svg></svg>"),
+            ('Json(r#"{"a": [1]}"#)', "application/json", {"a": [1]}),
+            ('show(&Html("<b>shown</b>"));', "text/html", "<b>shown</b>"),
+            ('Content::Text("text/html", "<u>x</u>".into())', "text/html", "<u>x</u>"),
+            ("%%html\n<b>typed</b>", "text/html", "<b>typed</b>"),
+            ("%%markdown\n# typed", "text/markdown", "# typed"),
+        ]:
+            self.assertEqual(self.data(code)[0][media_type], text, code)
+        [data] = self.data("Png(vec![137, 80, 78, 71])")
+        self.assertTrue(data["image/png"].startswith("iVBORw"))
+
+    def test_a_long_value_is_its_ends_and_its_length(self):
+        text = shown(self.kernel.ok("(0..10_000_000).collect::<Vec<i32>>()"))
+        self.assertTrue(text.startswith("[0, 1, 2, 3,") and text.endswith("9999998, 9999999] (10000000 values)"), text[:200])
+        text = shown(self.kernel.ok("vec![vec![1; 1000]; 1000]"))
+        self.assertLess(len(text), 11000)
+        self.assertIn("characters)", text)
+
+    def test_the_types_command_says_the_type(self):
+        self.kernel.ok(":types")
+        outputs = self.assert_shows("Some(3)", "Some(3)")
+        self.assertEqual(text_of(outputs), ": Option<i32>\n")
+        self.kernel.ok(":types")
+        self.assertEqual(text_of(self.assert_shows("Some(3)", "Some(3)")), "")
+
+
+class Typed(Cells):
+    def test_time_and_timeit(self):
+        outputs = self.assert_shows("%%time\nlet timed = 5;\ntimed", "5")
+        self.assertRegex(notes(outputs)[-1], r"^[0-9.]+m?s, compilation included$")
+        self.assert_shows("timed", "5")
+        self.assertIn("median of", text_of(self.kernel.ok("%timeit (0..100).sum::<i32>()")))
+        self.assertIn("median of", text_of(self.kernel.ok("%%timeit\nlet v = vec![1; 100];\nv.len()")))
+        self.kernel.ok(":timing")
+        self.assertRegex(notes(self.kernel.ok("1"))[-1], r"^[0-9.]+m?s$")
+        self.kernel.ok(":timing")
+
+    def test_what_is_of_another_language_is_told_in_a_line(self):
+        for code, said in [
+            ("import numpy as np", "that is Python"),
+            ("%matplotlib inline", "Rust notebook"),
+            ("%%capture\n1", "there is no `%%capture` here"),
+            ("new_name = 5", "cannot find value `new_name`"),
+            ("?no_such_name_here", "nothing is known"),
+        ]:
+            self.assertIn(said, self.error_of(code), code)
+
+    def test_a_question_is_answered(self):
+        [(_, content)] = self.kernel.ok("?Scheme")
+        self.assertIn("Scheme", content["data"]["text/plain"])
+
+    def test_a_let_without_its_semicolon(self):
+        self.kernel.ok("let unfinished = 5")
+        self.assert_shows("unfinished", "5")
+
+    def test_quit_is_refused_and_opt_says_the_level(self):
+        self.assertIn("a cell cannot end the kernel", self.error_of(":quit"))
+        self.assert_shows(":opt", "cells are compiled at opt-level 2")
+        self.assert_shows(":opt 3\nlet at_three = 3; at_three", None)
+        self.assertIn("there is no level 9", self.error_of(":opt 9"))
+        self.kernel.ok(":opt 2")
+
+    def test_vars_lists_the_notebooks_own_and_clear_takes_them(self):
+        self.kernel.ok("let b_one = 1; let a_two = String::new();")
+        self.assertNotIn("quantlens_warm", shown(self.kernel.ok(":vars")))
+        self.assertIn("a_two: String\nb_one: i32\n", shown(self.kernel.ok(":vars")))
+        self.kernel.ok(":clear")
+        self.assertIn("cannot find value `b_one`", self.error_of("b_one"))
+        self.kernel.ok(FIRST_CELL)
+        self.assert_shows('Tensor::from_vec("x", vec![1.0])?.len()', "1")
+
+    def test_the_first_cell_of_a_notebook_from_elsewhere(self):
+        self.kernel.ok(':dep quantlens-prelude = { path = "../somewhere/prelude" }\nuse quantlens_prelude::*;')
+
+
+class Protocol(Cells):
+    def test_user_expressions_are_evaluated_and_leave_nothing(self):
+        reply, outputs = self.kernel.run("let known = 20;", user_expressions={"double": "known * 2", "bad": "no_such"})
+        self.assertEqual(outputs, [])
+        self.assertEqual(reply["user_expressions"]["double"]["data"]["text/plain"], "40")
+        self.assertEqual(reply["user_expressions"]["double"]["status"], "ok")
+        self.assertEqual(reply["user_expressions"]["bad"]["status"], "error")
+        self.assertEqual(self.kernel.run("1")[0]["execution_count"], reply["execution_count"] + 1)
+
+    def test_what_waits_for_more_is_incomplete(self):
+        for code, expected in [
+            ("1 +", "incomplete"), ("x.", "incomplete"), ("let x =", "incomplete"), ("fn f()", "incomplete"), ("use std", "incomplete"),
+            ("fn f() {", "incomplete"), ("fn f() {}", "complete"), ("1 + 1", "complete"), ("let x = 1;", "complete"), ("x?", "complete"),
+            ("use std::fmt;", "complete"), ("0..", "complete"), (":dep a = ", "complete"), ("f(1);\nx", "complete"), ("let v = vec![", "incomplete"),
+        ]:
+            reply = self.kernel.client.is_complete(code)
+            self.assertEqual(self.kernel.reply(reply)["status"], expected, code)
+
+    def test_a_history_request_may_leave_out_what_it_may(self):
+        self.kernel.ok("let remembered = 1;")
+        message_id = self.kernel.client.history(raw=True, output=False, hist_access_type="search", pattern="let rem*")
+        self.assertEqual(self.kernel.reply(message_id)["history"][-1][2], "let remembered = 1;")

@@ -115,8 +115,10 @@ impl Message {
     pub fn of(message: &str, places: &Places, number: usize, code: &str) -> Self {
         let mut parts = message.split('\x1f');
         let text = parts.next().unwrap_or("").trim_end().to_owned();
-        let frames: Vec<(&str, usize)> =
-            parts.filter_map(|part| part.trim_end().split_once('\t')).filter_map(|(name, line)| Some((name, line.parse().ok()?))).collect();
+        let frames: Vec<(&str, usize)> = parts
+            .filter_map(|part| part.trim_end().split_once('\t'))
+            .filter_map(|(name, line)| Some((name, line.parse().ok()?)))
+            .collect();
         // Whoever called first says which build it is.
         let build = frames.iter().rev().find_map(|(name, _)| name.strip_prefix("run_user_code_")?.parse().ok());
         let mut said: Vec<String> = Vec::new();

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
@@ -13,6 +13,7 @@ use evcxr::{CommandContext, Completions, EvalCallbacks, EvalContext, EvalOutputs
 use super::cell_error::{CellError, CellErrorKind, Message, said_below};
 use super::compiler;
 use super::home::program;
+use super::magics::{Typed, typed};
 use super::marks::{FAILED, INPUT, PANICKED, Stream};
 use super::media::Media;
 use super::output::Piece;
@@ -146,17 +147,43 @@ impl Session {
             // Moved out, so that it is no variable of the notebook's.
             "drop(quantlens_warm);".to_owned(),
         ] {
-            self.execute(&code, 0, &mut Nobody)?.map_err(|error| anyhow!("the prelude could not be loaded:\n{}", error.details))?;
+            self.execute(&code, 0, &mut Nobody)?
+                .map_err(|error| anyhow!("the prelude could not be loaded:\n{}", error.details))?;
         }
         Ok(())
     }
 
     /// Runs a cell, handing over what it does as it does it. Messages name the cell by this number.
     pub fn execute(&mut self, code: &str, number: usize, front: &mut dyn Front) -> Result<Result<(), CellError>> {
+        let (code, is_timed) = match typed(code) {
+            Typed::Code { code, is_timed } => (code, is_timed),
+            Typed::Shown(media) => {
+                front.show(Event::Display(media));
+                return Ok(Ok(()));
+            }
+            Typed::Question(name) => return Ok(self.explain(&name, front)),
+            Typed::Refused(said) => return Ok(Err(CellError::new(CellErrorKind::Compile, &said))),
+        };
+        let start = Instant::now();
         self.steering.begin_cell();
-        let result = self.run(code, number, front);
+        let result = self.run(&code, number, front);
+        if is_timed {
+            front.show(Event::Note(format!("{:.2?}, compilation included", start.elapsed())));
+        }
         self.steering.end_cell();
         result
+    }
+
+    /// What the documentation says of a name.
+    fn explain(&mut self, name: &str, front: &mut dyn Front) -> Result<(), CellError> {
+        match self.inspect(name, name.len()) {
+            Ok(Some((text, html))) => {
+                front.show(Event::Display(Media::from([("text/plain".to_owned(), text), ("text/html".to_owned(), html)])));
+                Ok(())
+            }
+            Ok(None) => Err(CellError::new(CellErrorKind::Compile, &format!("nothing is known of `{name}`"))),
+            Err(error) => Err(CellError::new(CellErrorKind::Compile, &format!("{error:#}"))),
+        }
     }
 
     fn run(&mut self, code: &str, number: usize, front: &mut dyn Front) -> Result<Result<(), CellError>> {
@@ -201,7 +228,9 @@ impl Session {
                 if !cell.value.is_empty() {
                     front.show(Event::Value(std::mem::take(&mut cell.value)));
                 }
-                for note in said_below(&outputs.warnings, &outputs.notes, code) {
+                let timing = outputs.timing.map(|time| format!("{time:.2?}"));
+                let said = said_below(&outputs.warnings, &outputs.notes, code).into_iter().chain(timing);
+                for note in said {
                     front.show(Event::Note(note));
                 }
                 match cell.outcome {

@@ -7,6 +7,9 @@ use std::any::{Any, TypeId, type_name};
 use std::fmt::{Debug, Display};
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+pub use crate::showing::{ShowBorrowed, ShowText, Shown, show_text};
 
 /// What a cell that panicked prints for evcxr.
 const PANICKED: &str = "EVCXR_PANIC_NOTIFICATION";
@@ -203,4 +206,35 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> T {
             std::task::Poll::Pending => std::thread::park(),
         }
     }
+}
+
+/// Prints the type of what is shown, without the paths in it.
+pub fn say_type<T: ?Sized>(_: &T) {
+    let (mut short, mut word) = (String::new(), String::new());
+    for c in type_name::<T>().chars() {
+        if c.is_alphanumeric() || c == '_' {
+            word.push(c);
+        } else if c == ':' {
+            word.clear();
+        } else {
+            short += &word;
+            word.clear();
+            short.push(c);
+        }
+    }
+    println!(": {short}{word}");
+}
+
+/// How long the work takes: called for about a second, at least three times.
+pub fn timeit<T>(mut work: impl FnMut() -> T) -> String {
+    let start = Instant::now();
+    let mut times = Vec::new();
+    while times.len() < 3 || (start.elapsed() < Duration::from_secs(1) && times.len() < 100_000) {
+        let start = Instant::now();
+        std::hint::black_box(work());
+        times.push(start.elapsed());
+    }
+    times.sort();
+    let (least, median, most) = (times[0], times[times.len() / 2], times[times.len() - 1]);
+    format!("{median:.2?} (median of {} runs, {least:.2?} to {most:.2?})", times.len())
 }

@@ -315,25 +315,6 @@ static ERROR_FORMATS: &[ErrorFormat] = &[
     },
 ];
 
-const SEND_TEXT_PLAIN_DEF: &str = stringify!(
-    fn evcxr_send_text_plain(text: &str) {
-        use std::io::Write;
-        use std::io::{self};
-        fn try_send_text(text: &str) -> io::Result<()> {
-            let stdout = io::stdout();
-            let mut output = stdout.lock();
-            output.write_all(b"EVCXR_BEGIN_CONTENT text/plain\n")?;
-            output.write_all(text.as_bytes())?;
-            output.write_all(b"\nEVCXR_END_CONTENT\n")?;
-            Ok(())
-        }
-        if let Err(error) = try_send_text(text) {
-            eprintln!("Failed to send content to parent: {:?}", error);
-            std::process::exit(1);
-        }
-    }
-);
-
 // quantlens: what the cells' process prints is in the prelude (`cells.rs`), which does what evcxr's `evcxr_internal_runtime.rs`
 // does: that is compiled with every cell.
 const PANIC_NOTIFICATION: &str = "EVCXR_PANIC_NOTIFICATION";
@@ -625,7 +606,15 @@ impl EvalContext {
     /// Returns the state that would result from clearing. Config is preserved. Nothing is done to
     /// the subprocess.
     pub(crate) fn cleared_state(&self) -> ContextState {
-        ContextState::new(self.committed_state.config.clone())
+        // quantlens: with the libraries that are there, which stay compiled, and without which the prelude's
+        // names could not be used again.
+        let mut state = ContextState::new(self.committed_state.config.clone());
+        state
+            .external_deps
+            .clone_from(&self.committed_state.external_deps);
+        state.cell = self.committed_state.cell;
+        state.build_num = self.committed_state.build_num;
+        state
     }
 
     pub fn reset_config(&mut self) {
@@ -988,8 +977,13 @@ fn attempt_to_fix_error(
     let is_shown = |mark: &Mark| matches!(mark.kind, CodeKind::ShowOpen | CodeKind::ShowClose);
     let cannot_be_shown = code == Some("E0599") && error.message().contains("evcxr_display");
     if cannot_be_shown || error.marks.iter().filter(is_static).any(is_shown) {
-        if !state.shows_debug {
-            state.shows_debug = true;
+        if state.shows != Shows::Text && (code != Some("E0599") || cannot_be_shown) {
+            let is_borrowed = state.shows == Shows::Rich && !cannot_be_shown;
+            state.shows = if is_borrowed {
+                Shows::Borrowed
+            } else {
+                Shows::Text
+            };
             fixed_errors.insert("Fallback");
         }
         return;
@@ -1362,6 +1356,17 @@ struct VariableState {
     move_state: VariableMoveState,
 }
 
+/// quantlens: how the last expression is shown.
+#[derive(PartialEq, Eq, Debug, Copy, Clone)]
+enum Shows {
+    /// As the prelude knows how.
+    Rich,
+    /// As what it borrows.
+    Borrowed,
+    /// By `Debug`.
+    Text,
+}
+
 #[derive(PartialEq, Eq, Debug, Copy, Clone)]
 enum VariableMoveState {
     New,
@@ -1403,8 +1408,8 @@ pub struct ContextState {
     forgotten: Vec<String>,
     /// quantlens: the cell does not compile as steps (`cell_code.rs`).
     is_flat: bool,
-    /// quantlens: the last expression cannot be shown but as text.
-    shows_debug: bool,
+    /// quantlens: how the last expression can be shown.
+    shows: Shows,
 }
 
 impl ContextState {
@@ -1425,7 +1430,7 @@ impl ContextState {
             moved: HashSet::new(),
             forgotten: Vec::new(),
             is_flat: false,
-            shows_debug: false,
+            shows: Shows::Rich,
         }
     }
 
@@ -1721,9 +1726,7 @@ impl ContextState {
             used: Words::of(&text),
             text,
         };
-        if self.shows_debug {
-            self.show_by_debug(&mut user_code);
-        }
+        self.show_otherwise(&mut user_code);
         let mut code = CodeBlock::new()
             .add_all(self.runtime_code())
             .generated("#[unsafe(no_mangle)]")
@@ -1820,18 +1823,42 @@ impl ContextState {
         code
     }
 
-    /// quantlens: the last expression as text.
-    fn show_by_debug(&self, user_code: &mut CodeBlock) {
+    /// quantlens: with its type before it, and what lives too short for `evcxr_display` as what it borrows, or as text.
+    fn show_otherwise(&self, user_code: &mut CodeBlock) {
+        let (mut open, mut close) = match self.shows {
+            Shows::Rich => (
+                "use ::quantlens_prelude::Show as _; let evcxr_shown = &(",
+                "); (*evcxr_shown).evcxr_display();",
+            ),
+            Shows::Borrowed => (
+                "use evcxr_internal_runtime::{ShowBorrowed as _, ShowText as _}; let evcxr_shown = &(",
+                "); (&evcxr_internal_runtime::Shown(evcxr_shown)).evcxr_show();",
+            ),
+            Shows::Text => (
+                "let evcxr_shown = &(",
+                "); evcxr_internal_runtime::show_text(evcxr_shown);",
+            ),
+        };
+        let with_type = close.replacen(
+            "); ",
+            "); evcxr_internal_runtime::say_type(evcxr_shown); ",
+            1,
+        );
+        if self.config.display_types {
+            close = &with_type;
+        } else if self.shows == Shows::Rich {
+            (open, close) = (
+                "use ::quantlens_prelude::Show as _; (",
+                ").evcxr_display();",
+            );
+        }
         for segment in &mut user_code.segments {
             let text = match segment.kind {
-                CodeKind::ShowOpen => format!(
-                    "{SEND_TEXT_PLAIN_DEF} evcxr_send_text_plain(&format!(\"{}\", &(",
-                    self.config.output_format
-                ),
-                CodeKind::ShowClose => ")));".to_owned(),
+                CodeKind::ShowOpen => open,
+                CodeKind::ShowClose => close,
                 _ => continue,
             };
-            *segment = Segment::new(segment.kind.clone(), text);
+            *segment = Segment::new(segment.kind.clone(), text.to_owned());
         }
     }
 
@@ -1887,7 +1914,7 @@ impl ContextState {
         self.temporaries.clear();
         self.moved.clear();
         self.is_flat = false;
-        self.shows_debug = false;
+        self.shows = Shows::Rich;
         self.async_mode = false;
 
         let mut code_out = CodeBlock::new();
