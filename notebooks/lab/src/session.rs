@@ -75,6 +75,8 @@ pub struct Session {
     replies: Receiver<Reply>,
     pieces: Receiver<(Stream, Piece)>,
     answers: Sender<String>,
+    /// How far a build is of crates that a cell adds.
+    build_events: Receiver<Event>,
     steering: Arc<Steering>,
     places: Arc<Mutex<Places>>,
     fences: u64,
@@ -96,6 +98,8 @@ impl Session {
         let (reply, replies) = unbounded();
         let (answers, taken_answers) = unbounded::<String>();
         let (started, start) = bounded(1);
+        let builds = unbounded();
+        let build_events: Receiver<Event> = builds.1;
         let evcxr = std::thread::spawn(move || {
             let mut context = match EvalContext::with_subprocess_command(command) {
                 // evcxr's own channels of output stay empty: the cells' goes by our pipes.
@@ -105,6 +109,11 @@ impl Session {
                     return;
                 }
             };
+            let build = builds.0;
+            context.on_build(Arc::new(move |package, done, total| {
+                let what = format!("compiling the crates of `:dep` lines: {package}");
+                let _ = build.send(Event::Progress { what, done, total });
+            }));
             if started.send(Ok((context.process_handle(), context.places()))).is_err() {
                 return;
             }
@@ -134,7 +143,17 @@ impl Session {
         });
         let (process, places) = start.recv().context("the session ended before it started")??;
         steering.set_process(process);
-        Ok(Self { requests: Some(requests), evcxr: Some(evcxr), replies, pieces, answers, steering, places, fences: 0 })
+        Ok(Self {
+            requests: Some(requests),
+            evcxr: Some(evcxr),
+            replies,
+            pieces,
+            answers,
+            build_events,
+            steering,
+            places,
+            fences: 0,
+        })
     }
 
     /// Brings everything to where a notebook's first cell needs it, so that the cell has nothing to wait for: the prelude is a
@@ -143,7 +162,7 @@ impl Session {
         let dependency = prelude_dependency()?;
         for code in [
             // From here on every version is the lock file's, and nothing is asked of the network.
-            format!(":offline 1\n:dep {dependency}\nlet quantlens_warm = quantlens_prelude::Scheme::asymmetric(8);"),
+            format!(":offline 1\n:dep {dependency}\nlet quantlens_warm = vec![quantlens_prelude::Scheme::asymmetric(8)];"),
             // Moved out, so that it is no variable of the notebook's.
             "drop(quantlens_warm);".to_owned(),
         ] {
@@ -198,6 +217,9 @@ impl Session {
                 recv(self.replies) -> reply => match reply.context("the session has ended")? {
                     Reply::Executed(result) => break result,
                     _ => bail!("the session is out of step: restart the kernel"),
+                },
+                recv(self.build_events) -> event => if let Ok(event) = event {
+                    front.show(event);
                 },
                 default(QUIET) => front.show(Event::Quiet),
             }

@@ -65,6 +65,11 @@ impl CommandContext {
         self.eval_context.places()
     }
 
+    /// quantlens: who is told how far a build of added crates is.
+    pub fn on_build(&mut self, progress: crate::extras::BuildProgress) {
+        self.eval_context.on_build(progress);
+    }
+
     /// quantlens: what is executed from now on is this cell.
     pub fn set_cell(&mut self, cell: usize) {
         self.eval_context.set_cell(cell);

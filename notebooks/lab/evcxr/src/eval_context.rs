@@ -17,6 +17,7 @@ use crate::errors::CompilationError;
 use crate::errors::Error;
 use crate::errors::Mark;
 use crate::errors::bail;
+use crate::extras::{self, BuildProgress, Extras};
 use crate::item;
 use crate::module::Module;
 use crate::module::SoFile;
@@ -62,6 +63,7 @@ pub struct EvalContext {
     analyzer: RustAnalyzer,
     initial_config: Config,
     places: Arc<Mutex<Places>>,
+    extras: Extras,
 }
 
 #[derive(Clone, Debug)]
@@ -102,6 +104,8 @@ pub(crate) struct Config {
     pub(crate) allow_static_linking: bool,
     pub(crate) build_envs: HashMap<String, String>,
     subprocess_path: PathBuf,
+    /// quantlens: what the compiler is told of the crates that the notebook has added.
+    extra_flags: Vec<String>,
 }
 
 fn create_initial_config(tmpdir: PathBuf, subprocess_path: PathBuf) -> Result<Config> {
@@ -144,6 +148,7 @@ impl Config {
             // by default.
             allow_static_linking: true,
             subprocess_path,
+            extra_flags: Vec::new(),
             codegen_backend: None,
             build_envs: Default::default(),
         })
@@ -217,7 +222,7 @@ impl Config {
             );
         }
 
-        if matches!(command_name, "build" | "check" | "rustc") {
+        if matches!(command_name, "build" | "rustc") {
             // quantlens: not for a target of its own, so that what is built is what cargo builds elsewhere.
             command.arg("--message-format=json");
         }
@@ -286,6 +291,7 @@ impl Config {
         if self.linker == "lld" {
             flags.push(format!("-Clink-arg=-fuse-ld={}", self.linker));
         }
+        flags.extend(self.extra_flags.iter().cloned());
         flags
     }
 
@@ -408,6 +414,7 @@ impl EvalContext {
             analyzer,
             initial_config,
             places: Arc::default(),
+            extras: Extras::default(),
         };
         let outputs = EvalContextOutputs {
             stdout: stdout_receiver,
@@ -626,6 +633,11 @@ impl EvalContext {
         Arc::clone(&self.places)
     }
 
+    /// quantlens: who is told how far a build of added crates is.
+    pub fn on_build(&mut self, progress: BuildProgress) {
+        self.extras.progress = Some(progress);
+    }
+
     /// quantlens: what is evaluated from now on is this cell.
     pub(crate) fn set_cell(&mut self, cell: usize) {
         self.committed_state.cell = cell;
@@ -662,6 +674,9 @@ impl EvalContext {
         phases: &mut PhaseDetailsBuilder,
         callbacks: &mut EvalCallbacks,
     ) -> Result<EvalOutputs, Error> {
+        // quantlens: what is added is built first; if it cannot be, nothing has changed.
+        let lines = extras::lines_of(state.external_deps.values(), false);
+        state.config.extra_flags = self.extras.flags(&lines, &state.config)?;
         self.write_cargo_toml(state)?;
         // quantlens: evcxr stops here if the type of a variable is not known, or has no name, and checks the
         // cell with `cargo check` for other errors, which goes through all dependencies once.
@@ -977,7 +992,9 @@ fn attempt_to_fix_error(
     let is_shown = |mark: &Mark| matches!(mark.kind, CodeKind::ShowOpen | CodeKind::ShowClose);
     let cannot_be_shown = code == Some("E0599") && error.message().contains("evcxr_display");
     if cannot_be_shown || error.marks.iter().filter(is_static).any(is_shown) {
-        if state.shows != Shows::Text && (code != Some("E0599") || cannot_be_shown) {
+        // Two errors of one attempt are one step.
+        let is_done = fixed_errors.contains("Fallback");
+        if !is_done && state.shows != Shows::Text && (code != Some("E0599") || cannot_be_shown) {
             let is_borrowed = state.shows == Shows::Rich && !cannot_be_shown;
             state.shows = if is_borrowed {
                 Shows::Borrowed
@@ -1588,6 +1605,9 @@ impl ContextState {
         if self.external_deps.get(dep) == Some(&external) {
             return Ok(());
         }
+        extras::check(&external.name)?;
+        // quantlens: so that cargo asks the network if it may.
+        crate::module::Module::new()?.write_config_toml(self)?;
         crate::cargo_metadata::validate_dep(&external.name, &external.config, &self.config)?;
         self.external_deps.insert(dep.to_owned(), external);
         Ok(())
@@ -1621,14 +1641,6 @@ impl ContextState {
             || (self.items_by_name != new_state.items_by_name
                 && !new_state.items_by_name.is_empty())
             || (self.config.sccache != new_state.config.sccache)
-    }
-
-    pub(crate) fn format_cargo_deps(&self) -> String {
-        self.external_deps
-            .values()
-            .map(|krate| format!("{} = {}\n", krate.name, krate.config))
-            .collect::<Vec<_>>()
-            .join("")
     }
 
     /// Returns code suitable for analysis purposes. Doesn't attempt to preserve runtime behaviour.

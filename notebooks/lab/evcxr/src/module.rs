@@ -13,6 +13,7 @@ use crate::errors::Error;
 use crate::errors::bail;
 use crate::eval_context::Config;
 use crate::eval_context::ContextState;
+use crate::extras;
 use anyhow::Context;
 use anyhow::Result;
 use anyhow::anyhow;
@@ -217,7 +218,7 @@ impl RustcCall {
 }
 
 /// The words of a line as cargo prints it, quoted for a shell where need be. None if a quote is open.
-fn shell_words(line: &str) -> Option<Vec<String>> {
+pub(crate) fn shell_words(line: &str) -> Option<Vec<String>> {
     let mut words = vec![String::new()];
     let mut is_quoted = false;
     for c in line.chars() {
@@ -234,6 +235,8 @@ fn shell_words(line: &str) -> Option<Vec<String>> {
 }
 
 pub(crate) const CRATE_NAME: &str = "ctx";
+/// quantlens: where rust-analyzer finds a manifest with all dependencies.
+pub(crate) const ANALYSIS_DIRECTORY: &str = "analysis";
 
 impl Module {
     pub(crate) fn new() -> Result<Module, Error> {
@@ -246,8 +249,21 @@ impl Module {
 
     // Writes Cargo.toml. Should be called before compile.
     pub(crate) fn write_cargo_toml(&self, state: &ContextState) -> Result<(), Error> {
+        let directory = state.config.crate_dir();
+        let analysis = directory.join(ANALYSIS_DIRECTORY);
+        match self.analysis_manifest(state) {
+            Some(manifest) => {
+                write_file(&analysis, "Cargo.toml", &manifest)?;
+                if !analysis.join("Cargo.lock").exists() {
+                    let _ = fs::copy(directory.join("Cargo.lock"), analysis.join("Cargo.lock"));
+                }
+            }
+            None => {
+                let _ = fs::remove_file(analysis.join("Cargo.toml"));
+            }
+        }
         write_file(
-            state.config.crate_dir(),
+            directory,
             "Cargo.toml",
             &self.get_cargo_toml_contents(state),
         )
@@ -366,9 +382,37 @@ impl Module {
     // quantlens: evcxr has debug assertions and overflow checks on for all dependencies, which slows
     // polars down a lot, and the level of optimisation of `:opt`, which compiles all of them again.
     fn get_cargo_toml_contents(&self, state: &ContextState) -> String {
-        let crate_imports = state.format_cargo_deps();
+        // Of the dependencies only the prelude; the others are in `extras.rs`.
+        let dependencies = extras::lines_of(state.external_deps.values(), true);
+        manifest("src/lib.rs", &dependencies)
+    }
+
+    /// quantlens: for rust-analyzer, which is to know all of them. None if the cells' own names them all.
+    fn analysis_manifest(&self, state: &ContextState) -> Option<String> {
+        let lines = extras::lines_of(state.external_deps.values(), false);
+        if lines.is_empty() {
+            return None;
+        }
+        let source = state.config.src_dir().join("lib.rs");
+        let prelude = extras::lines_of(state.external_deps.values(), true);
+        Some(manifest(&source.to_string_lossy(), &(prelude + &lines)))
+    }
+
+    // Pass offline mode to cargo through .cargo/config.toml
+    fn get_config_toml_contents(&self, state: &ContextState) -> String {
         format!(
             r#"
+[net]
+offline = {}
+"#,
+            state.offline_mode()
+        )
+    }
+}
+
+fn manifest(source: &str, dependencies: &str) -> String {
+    format!(
+        r#"
 [package]
 name = "{}"
 version = "1.0.0"
@@ -376,7 +420,7 @@ edition = "2024"
 
 [lib]
 crate-type = ["cdylib"]
-path = "src/lib.rs"
+path = "{}"
 
 [profile.dev]
 opt-level = 2
@@ -390,20 +434,8 @@ quantlens = {{ codegen-units = 1 }}
 [dependencies]
 {}
 "#,
-            CRATE_NAME, crate_imports
-        )
-    }
-
-    // Pass offline mode to cargo through .cargo/config.toml
-    fn get_config_toml_contents(&self, state: &ContextState) -> String {
-        format!(
-            r#"
-[net]
-offline = {}
-"#,
-            state.offline_mode()
-        )
-    }
+        CRATE_NAME, source, dependencies
+    )
 }
 
 pub(crate) fn wrap_rustc() {

@@ -391,6 +391,13 @@ impl RustAnalyzer {
     }
 
     fn cargo_toml_filename(&self) -> AbsPathBuf {
+        let with_extras = self
+            .root_directory
+            .join(crate::module::ANALYSIS_DIRECTORY)
+            .join("Cargo.toml");
+        if std::path::Path::new(with_extras.as_str()).exists() {
+            return with_extras;
+        }
         self.root_directory.join("Cargo.toml")
     }
 
