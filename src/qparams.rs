@@ -9,7 +9,7 @@ mod second_level;
 
 use serde::{Deserialize, Serialize};
 
-use crate::codec::{Codec, Each, Shared, middle_between};
+use crate::codec::{Codec, Each, Shared, decode_patterns, middle_between};
 use crate::convention::Convention;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
@@ -37,6 +37,19 @@ pub struct QParams {
     minimums: Vec<f64>,
     /// What is stored instead of the scales where there is a second level.
     stored: Option<StoredScales>,
+}
+
+/// The parameters of a block in real numbers, before anything is stored.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Ideal {
+    /// The range that calibration says to cover; none where a search found a scale.
+    pub(crate) calibrated: Option<(f64, f64)>,
+    /// The part of it that the values fill: from the smallest to the largest value, no further than it.
+    pub(crate) inside: (f64, f64),
+    /// What the convention's formula gives, not held above the smallest that it allows: 0 of a range of nothing, and then the offset means nothing.
+    pub(crate) scale: f64,
+    /// The zero point of the same formula, a whole number; of a mapping with a minimum what is stored of it.
+    pub(crate) offset: f64,
 }
 
 #[derive(Deserialize)]
@@ -242,8 +255,7 @@ impl QParams {
             let patterns: Vec<u32> = codes.iter().map(|code| (code - qparams.scheme.quant_min()) as u32).collect();
             let mut values = vec![T::ZERO; codes.len()];
             let codec = Codec::new(qparams.scheme);
-            codec.of_patterns(&patterns, &mut values);
-            codec.decode(&mut values, qparams.in_type().shared(0));
+            decode_patterns(&codec, &patterns, qparams.in_type().shared(0), &mut values);
             values.into_iter().map(T::to_f64).collect()
         }
         match self.dtype {

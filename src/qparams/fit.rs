@@ -1,10 +1,12 @@
 //! Calibration: from the values of each block to its parameters.
 
+use std::borrow::Cow;
+
 use rayon::prelude::*;
 
-use super::formulas::{Pair, Problem, Store, bounded};
+use super::formulas::{Pair, Problem, Smallest, Store, bounded, furthest};
 use super::ranges::BlockRanges;
-use super::{QParams, StoredScales};
+use super::{Ideal, QParams, StoredScales};
 use crate::binary::{exponent, power_of_two};
 use crate::calibrate::Calibration;
 use crate::codec::ScalarCodec;
@@ -36,6 +38,18 @@ impl Scheme {
             qparams_of(*self, values, &layout, range, None)
         })
     }
+
+    /// [`Scheme::qparams`], and what the parameters of each block would be if nothing had to be stored.
+    pub(crate) fn qparams_and_ideals(&self, tensor: &Tensor) -> Result<(QParams, Vec<Ideal>)> {
+        self.validate()?;
+        let layout = Layout::new(self.granularity(), tensor.shape())?;
+        with_values!(tensor, |values| {
+            let range = Some((Real::from_f64(tensor.min()), Real::from_f64(tensor.max())));
+            let blocks = SliceBlocks { values, layout: &layout, range };
+            let fits = fits(*self, &blocks)?;
+            Ok((of_fits(*self, &fits, None)?, ideals(*self, &blocks, &fits)?))
+        })
+    }
 }
 
 /// The parameters of the blocks of these values, which are finite. Their range, if it is known; and that of the whole tensor's magnitudes, where a
@@ -56,12 +70,12 @@ pub(crate) fn qparams_of_ranges<T: Real>(scheme: Scheme, ranges: Vec<(T, T)>) ->
 }
 
 /// The values of each block, in one tensor or in what an observer kept.
-pub(super) trait Blocks<T>: Sync {
+pub(super) trait Blocks<T: Real>: Sync {
     fn count(&self) -> usize;
     /// The smallest and the largest value of each block.
     fn ranges(&self) -> Vec<(T, T)>;
     /// All values of a block, and how often each occurs: no counts if each occurs once.
-    fn values(&self, block: usize) -> (Vec<T>, Vec<u64>);
+    fn values(&self, block: usize) -> (Cow<'_, [T]>, Vec<u64>);
 }
 
 struct Ranges<T>(Vec<(T, T)>);
@@ -75,8 +89,8 @@ impl<T: Real> Blocks<T> for Ranges<T> {
         self.0.clone()
     }
 
-    fn values(&self, block: usize) -> (Vec<T>, Vec<u64>) {
-        (vec![self.0[block].0, self.0[block].1], Vec::new())
+    fn values(&self, block: usize) -> (Cow<'_, [T]>, Vec<u64>) {
+        (vec![self.0[block].0, self.0[block].1].into(), Vec::new())
     }
 }
 
@@ -103,8 +117,13 @@ impl<T: Real> Blocks<T> for SliceBlocks<'_, T> {
         }
     }
 
-    fn values(&self, block: usize) -> (Vec<T>, Vec<u64>) {
-        (self.layout.runs_of(block).flat_map(|run| self.values[run].iter().copied()).collect(), Vec::new())
+    fn values(&self, block: usize) -> (Cow<'_, [T]>, Vec<u64>) {
+        let mut runs = self.layout.runs_of(block).map(|run| &self.values[run]);
+        let first = runs.next().unwrap_or_default();
+        let rest: Vec<&[T]> = runs.collect();
+        // Mostly one run, which needs no copy.
+        let values = if rest.is_empty() { first.into() } else { [&[first], &rest[..]].concat().concat().into() };
+        (values, Vec::new())
     }
 }
 
@@ -138,7 +157,10 @@ impl<T: Real> Fit<T> {
 ///
 /// `tensor_magnitude` is that of the whole tensor, where the blocks are some of it and a scale above theirs depends on it.
 pub(super) fn of_blocks<T: Real>(scheme: Scheme, blocks: &impl Blocks<T>, tensor_magnitude: Option<T>) -> Result<QParams> {
-    let fits = fits(scheme, blocks)?;
+    of_fits(scheme, &fits(scheme, blocks)?, tensor_magnitude)
+}
+
+fn of_fits<T: Real>(scheme: Scheme, fits: &[Fit<T>], tensor_magnitude: Option<T>) -> Result<QParams> {
     let storage = scheme.scale_storage();
     let stored = match (storage.second, storage.format) {
         (Some(SecondLevel::TensorScale), ScaleFormat::Float(format)) => {
@@ -148,14 +170,14 @@ pub(super) fn of_blocks<T: Real>(scheme: Scheme, blocks: &impl Blocks<T>, tensor
         (Some(SecondLevel::DoubleQuantized), _) => {
             // A block of zeros asks for no scale, and its 1 must not move the mean of the others.
             let of_block = |(pair, fit): (Pair<T>, &Fit<T>)| if fit.magnitude() == T::ZERO { 0.0 } else { pair.scale.to_f64() };
-            let scales: Vec<f64> = pairs(scheme, &fits)?.into_iter().zip(&fits).map(of_block).collect();
+            let scales: Vec<f64> = pairs(scheme, fits)?.into_iter().zip(fits).map(of_block).collect();
             Some(StoredScales::double(&scales))
         }
         _ => None,
     };
     let (scales, offsets): (Vec<f64>, Vec<f64>) = match &stored {
         Some(stored) => (stored.scales_in(T::DTYPE), vec![f64::from(scheme.middle_code()); fits.len()]),
-        None => pairs(scheme, &fits)?.into_iter().map(|pair| (pair.scale.to_f64(), pair.offset.to_f64())).unzip(),
+        None => pairs(scheme, fits)?.into_iter().map(|pair| (pair.scale.to_f64(), pair.offset.to_f64())).unzip(),
     };
     if let Some(block) = scales.iter().position(|&scale| !(scale > 0.0 && scale.is_finite())) {
         let (scale, format) =
@@ -176,10 +198,13 @@ fn pairs<T: Real>(scheme: Scheme, fits: &[Fit<T>]) -> Result<Vec<Pair<T>>> {
         ScaleFormat::Float(float) if float != Minifloat::E8M0 => Some(ScalarCodec::new(float)),
         _ => None,
     };
+    let furthest = furthest(scheme);
     let pair = |(block, fit): (usize, &Fit<T>)| {
-        let stored = Stored { scheme, codec: codec.as_ref(), block, magnitude: fit.magnitude() };
+        let stored = Stored { scheme, codec: codec.as_ref(), block, magnitude: fit.magnitude(), furthest };
         match *fit {
-            Fit::Range(min, max) => Problem { scheme, block, min, max }.solve(&stored),
+            Fit::Range(min, max) => {
+                Problem { scheme, block, min, max, furthest, smallest: Smallest::OfConvention }.solve(&stored)
+            }
             Fit::Scale { scale, .. } => {
                 let middle = T::from_f64(scheme.middle_code().into());
                 Ok(Pair { scale: stored.store(searched(scheme, scale))?, offset: middle })
@@ -192,17 +217,53 @@ fn pairs<T: Real>(scheme: Scheme, fits: &[Fit<T>]) -> Result<Vec<Pair<T>>> {
     fits.iter().enumerate().map(pair).collect()
 }
 
+/// What nothing was stored of. A search for scales that are stored in few bits looks among those: here it is asked again, for the best of all; where that
+/// takes too long, the answer is what it found.
+fn ideals<T: Real>(scheme: Scheme, blocks: &impl Blocks<T>, found: &[Fit<T>]) -> Result<Vec<Ideal>> {
+    let is_search = found.iter().any(|fit| !matches!(fit, Fit::Range(..)));
+    let again = if is_search && scheme.scale_format() != ScaleFormat::Data {
+        fits(scheme.with_exact_scales(), blocks).ok()
+    } else {
+        None
+    };
+    let furthest = furthest(scheme);
+    let ideal = |(block, (fit, (min, max))): (usize, (&Fit<T>, (T, T)))| match *fit {
+        Fit::Range(low, high) => {
+            let (low, high, min, max) = (low.to_f64(), high.to_f64(), min.to_f64(), max.to_f64());
+            let problem = Problem { scheme, block, min: low, max: high, furthest, smallest: Smallest::Any };
+            let Pair { scale, offset } = problem.solve(&AsItIs)?;
+            // A symmetric range may reach beyond the values, and may leave all of them outside.
+            let inside = (low.max(min).min(high.min(max)), high.min(max));
+            Ok(Ideal { calibrated: Some((low, high)), inside, scale, offset })
+        }
+        Fit::Scale { scale, .. } => {
+            let (scale, offset) = (scale.to_f64(), scheme.middle_code().into());
+            Ok(Ideal { calibrated: None, inside: (min.to_f64(), max.to_f64()), scale, offset })
+        }
+        Fit::ScaleAndZeroPoint { scale, zero_point } => {
+            let inside = (min.to_f64(), max.to_f64());
+            Ok(Ideal { calibrated: None, inside, scale: scale.to_f64(), offset: zero_point as f64 })
+        }
+    };
+    again.as_deref().unwrap_or(found).iter().zip(blocks.ranges()).enumerate().map(ideal).collect()
+}
+
+/// Nothing is lost in storing.
+struct AsItIs;
+
+impl Store<f64> for AsItIs {
+    fn store(&self, scale: f64) -> Result<f64> {
+        Ok(scale)
+    }
+
+    fn store_minimum(&self, minimum: f64) -> Result<f64> {
+        Ok(minimum)
+    }
+}
+
 /// A scale that a search has found, not below the smallest of the convention.
 fn searched<T: Real>(scheme: Scheme, scale: T) -> T {
     if scheme.scale_format().is_power_of_two() { scale } else { bounded(scheme.convention(), scale) }
-}
-
-/// The magnitude of the grid's value furthest from 0, which amax becomes.
-fn furthest(scheme: Scheme) -> f64 {
-    match scheme.format() {
-        Format::Int { .. } => f64::from(scheme.quant_max() - scheme.middle_code()),
-        format => format.largest().abs().max(format.lowest().abs()),
-    }
 }
 
 fn fits<T: Real>(scheme: Scheme, blocks: &impl Blocks<T>) -> Result<Vec<Fit<T>>> {
@@ -338,6 +399,8 @@ struct Stored<'a, T> {
     block: usize,
     /// Of the block's values, as calibrated.
     magnitude: T,
+    /// Of the grid, as [`furthest`] says.
+    furthest: f64,
 }
 
 impl<T: Real> Store<T> for Stored<'_, T> {
@@ -382,7 +445,7 @@ impl<T: Real> Stored<'_, T> {
         // Without clipping, amax may belong to either end of the codes: there the formula's own scale counts.
         let of_amax = is_symmetric && self.scheme.symmetric_range() != SymmetricRange::NoClipping;
         let (amax, quotient, target) = if of_amax && !is_searched {
-            let largest = furthest(self.scheme);
+            let largest = self.furthest;
             let mantissa_bits = match self.scheme.format() {
                 Format::Int { bits, .. } => bits.saturating_sub(2),
                 Format::Float(float) => float.mantissa_bits(),

@@ -5,6 +5,7 @@ mod naive;
 mod bad_input;
 mod block_formats;
 mod calibration;
+mod explain;
 mod figure;
 mod formats;
 mod frame;
