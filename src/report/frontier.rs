@@ -85,7 +85,7 @@ fn frontier_of(source: &dyn Source, quantizers: &[&dyn Quantizer]) -> Result<Dat
     // Schemes with as many levels have the same best codebook.
     let mut codebooks: Vec<(usize, Option<f64>)> = Vec::new();
     each_pair("frontier", source, quantizers, |tensor, quantizer| {
-        if rows.len() % quantizers.len() == 0 {
+        if rows.len().is_multiple_of(quantizers.len()) {
             codebooks.clear();
         }
         rows.push(row(tensor, quantizer, &mut codebooks)?);
