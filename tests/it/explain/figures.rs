@@ -139,7 +139,7 @@ fn what_cannot_be_drawn_says_why() {
 #[test]
 fn close_ticks_stay_apart() {
     for values in
-        [vec![0.5, 0.5001], vec![1000.0, 1000.000_001], vec![1e-9, 1.000_01e-9], vec![3e20, 3.000_001e20], vec![-7.000_2, -7.0]]
+        [vec![0.5, 0.5001], vec![1000.0, 1_000.000_001], vec![1e-9, 1.000_01e-9], vec![3e20, 3.000_001e20], vec![-7.000_2, -7.0]]
     {
         let x = Tensor::from_vec("x", values.clone()).unwrap();
         let svg = plot::staircase(&x, &[Scheme::asymmetric(3).with_float_minimum()]).unwrap().to_svg().unwrap();
