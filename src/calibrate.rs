@@ -6,6 +6,7 @@ use std::str::FromStr;
 use crate::error::{Error, Result};
 use crate::format::whole_number;
 use crate::optimum::MAX_EXPONENT;
+use crate::percentile::percentile;
 use crate::sample::Sample;
 use crate::tensor::{Real, larger_magnitude, limit, min_max};
 
@@ -69,8 +70,7 @@ impl Calibration {
     pub(crate) fn range<T: Real>(self, sample: Sample<T>) -> (T, T) {
         match self {
             Self::Percentile(p) => {
-                let mut values = sample.values.to_vec();
-                let mut at = |p: f64| percentile(&mut values, sample.counts(), p);
+                let at = |p: f64| percentile(sample, |x| x, p);
                 (at((100.0 - p) / 2.0), at((100.0 + p) / 2.0))
             }
             Self::Sigma(k) => {
@@ -86,7 +86,7 @@ impl Calibration {
     pub(crate) fn magnitude<T: Real>(self, sample: Sample<T>) -> (T, T) {
         let magnitudes = || sample.values.iter().map(|x| x.abs()).collect::<Vec<T>>();
         let magnitude = match self {
-            Self::Percentile(p) => percentile(&mut magnitudes(), sample.counts(), p),
+            Self::Percentile(p) => percentile(sample, T::abs, p),
             Self::AbsMean => T::from_f64(mean_and_deviation(Sample::new(&magnitudes(), sample.counts().unwrap_or_default())).0),
             _ => larger_magnitude(self.range(sample)),
         };
@@ -132,36 +132,4 @@ fn mean_and_deviation<T: Real>(sample: Sample<T>) -> (f64, f64) {
     let mean = sample.weighted().map(|(x, count)| x.to_f64() / n * count as f64).sum::<f64>();
     let variance = sample.weighted().map(|(x, count)| (x.to_f64() - mean).powi(2) / n * count as f64).sum::<f64>();
     (mean, variance.sqrt())
-}
-
-/// `numpy.percentile(values, p)`: the value at rank (n - 1)·p/100, interpolated linearly between its neighbours, in f64; 0 of none. Reorders
-/// values that occur once each.
-fn percentile<T: Real>(values: &mut [T], counts: Option<&[u64]>, p: f64) -> T {
-    let Some(last) = Sample::new(values, counts.unwrap_or_default()).len().checked_sub(1) else { return T::ZERO };
-    let rank = (p / 100.0).clamp(0.0, 1.0) * last as f64;
-    let (low, high) = if let Some(counts) = counts {
-        ranked(Sample::new(values, counts), rank.floor() as u64)
-    } else {
-        let (_, &mut low, above) = values.select_nth_unstable_by(rank.floor() as usize, |a, b| a.to_f64().total_cmp(&b.to_f64()));
-        (low, if above.is_empty() { low } else { min_max(above).0 })
-    };
-    let (low, high, weight) = (low.to_f64(), high.to_f64(), rank - rank.floor());
-    // From the nearer end, as numpy does, so that weight 1 gives exactly `high`. Half-differences cannot overflow.
-    let step = high / 2.0 - low / 2.0;
-    T::from_f64(if weight < 0.5 { low + 2.0 * weight * step } else { high - 2.0 * (1.0 - weight) * step })
-}
-
-/// The value of this rank among all occurrences, counted from 0 in rising order, and the next.
-fn ranked<T: Real>(sample: Sample<T>, rank: u64) -> (T, T) {
-    let mut pairs: Vec<(T, u64)> = sample.weighted().filter(|(_, count)| *count > 0).collect();
-    pairs.sort_unstable_by(|a, b| a.0.to_f64().total_cmp(&b.0.to_f64()));
-    let at = |rank: u64| {
-        let mut passed = 0_u64;
-        let is_there = |(_, count): &&(T, u64)| {
-            passed = passed.saturating_add(*count);
-            passed > rank
-        };
-        pairs.iter().find(is_there).or(pairs.last()).map_or(T::ZERO, |(value, _)| *value)
-    };
-    (at(rank), at(rank.saturating_add(1)))
 }

@@ -13,6 +13,7 @@ use crate::convention::{Convention, Order};
 use crate::error::{Error, Result};
 use crate::format::{Format, Minifloat, Rounding};
 use crate::scheme::{Mapping, Overflow, Scheme};
+use crate::simd::for_vectors;
 use crate::tensor::{Real, limit};
 
 use float::FloatGrid;
@@ -145,38 +146,6 @@ impl<T: Real> Codec<T> {
         Self { grid, low, high, first, arithmetic, rounding, overflow: scheme.overflow() }
     }
 
-    /// All steps at once: how many values are clipped, what they come back as, and their patterns. See [`Codec::encode`] for the arguments.
-    #[inline(always)]
-    pub(crate) fn round_trip(
-        &self,
-        values: &[T],
-        index: usize,
-        params: impl Params<T>,
-        approximation: &mut [T],
-        patterns: &mut [u32],
-    ) -> u64 {
-        if let (Grid::Integers, Rounding::HalfToEven) = (&self.grid, self.rounding) {
-            // The same steps as below in one pass: what nearly everybody uses.
-            match self.arithmetic {
-                Arithmetic::DivideRoundAdd => {
-                    let divide = |i: usize, x: T| x / params.scale(i);
-                    return self.integers_in_one_pass(values, params, divide, approximation, patterns);
-                }
-                Arithmetic::MultiplyRoundAdd => {
-                    let multiply = |i: usize, x: T| x * params.reciprocal(i);
-                    return self.integers_in_one_pass(values, params, multiply, approximation, patterns);
-                }
-                _ => {}
-            }
-        }
-        self.encode(values, index, params, approximation);
-        let clipped = self.count_clipped(approximation);
-        self.clip(approximation);
-        self.patterns(approximation, patterns);
-        self.decode(approximation, params);
-        clipped
-    }
-
     #[inline(always)]
     fn integers_in_one_pass(
         &self,
@@ -206,15 +175,6 @@ impl<T: Real> Codec<T> {
     #[inline(always)]
     pub(crate) fn encode(&self, values: &[T], index: usize, params: impl Params<T>, codes: &mut [T]) {
         let values = &values[..codes.len()];
-        if let (Grid::Integers, Rounding::HalfToEven) = (&self.grid, self.rounding) {
-            // The same steps as below in one pass: what nearly everybody uses.
-            let code = |i: usize, steps: T| rounded_steps(steps, self.low, self.high, params.offset(i));
-            match self.arithmetic {
-                Arithmetic::DivideRoundAdd => return each(values, codes, |i, x| code(i, x / params.scale(i))),
-                Arithmetic::MultiplyRoundAdd => return each(values, codes, |i, x| code(i, x * params.reciprocal(i))),
-                _ => {}
-            }
-        }
         match self.arithmetic {
             Arithmetic::DivideRoundAdd => each(values, codes, |i, x| x / params.scale(i)),
             Arithmetic::MultiplyRoundAdd => each(values, codes, |i, x| x * params.reciprocal(i)),
@@ -333,6 +293,47 @@ impl<T: Real> Codec<T> {
     }
 }
 
+for_vectors! {
+    /// All steps at once: how many values are clipped, what they come back as, and their patterns. See [`Codec::encode`] for the arguments.
+    pub(crate) fn round_trip<T: Real, P: Params<T>>(
+        codec: &Codec<T>,
+        values: &[T],
+        index: usize,
+        params: P,
+        approximation: &mut [T],
+        patterns: &mut [u32],
+    ) -> u64 {
+        if let (Grid::Integers, Rounding::HalfToEven) = (&codec.grid, codec.rounding) {
+            // The same steps as below in one pass: what nearly everybody uses.
+            match codec.arithmetic {
+                Arithmetic::DivideRoundAdd => {
+                    let divide = |i: usize, x: T| x / params.scale(i);
+                    return codec.integers_in_one_pass(values, params, divide, approximation, patterns);
+                }
+                Arithmetic::MultiplyRoundAdd => {
+                    let multiply = |i: usize, x: T| x * params.reciprocal(i);
+                    return codec.integers_in_one_pass(values, params, multiply, approximation, patterns);
+                }
+                _ => {}
+            }
+        }
+        codec.encode(values, index, params, approximation);
+        let clipped = codec.count_clipped(approximation);
+        codec.clip(approximation);
+        codec.patterns(approximation, patterns);
+        codec.decode(approximation, params);
+        clipped
+    }
+}
+
+for_vectors! {
+    /// What patterns stand for.
+    pub(crate) fn decode_patterns<T: Real, P: Params<T>>(codec: &Codec<T>, patterns: &[u32], params: P, values: &mut [T]) {
+        codec.of_patterns(patterns, values);
+        codec.decode(values, params);
+    }
+}
+
 /// The code of a number of steps, half to even: at most one code outside of low to high.
 #[inline(always)]
 fn rounded_steps<T: Real>(steps: T, low: T, high: T, zero_point: T) -> T {
@@ -350,6 +351,13 @@ pub(crate) struct ScalarCodec {
 impl ScalarCodec {
     pub(crate) fn new(format: Minifloat) -> Self {
         Self { codec: Codec::new(Scheme::cast(format)), format }
+    }
+
+    /// The nearest numbers of the format, ties to even; the largest for what is beyond.
+    pub(crate) fn nearest(&self, values: &[f64]) -> Vec<f64> {
+        let (mut nearest, mut patterns) = (vec![0.0; values.len()], vec![0; values.len()]);
+        round_trip(&self.codec, values, 0, Shared { scale: 1.0, reciprocal: 1.0, offset: 0.0 }, &mut nearest, &mut patterns);
+        nearest
     }
 
     /// The code and the value of the nearest number, ties to even; `None` beyond the largest.

@@ -21,6 +21,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::error::{Error, Result};
+use crate::simd::for_vectors;
 
 pub use quantizer::WeightedGgml;
 
@@ -63,30 +64,56 @@ pub(crate) trait ByteBlock {
     fn decode_codes(bytes: &[u8], codes: &[u8], out: &mut [f32]);
 }
 
-/// The largest `ByteBlock::ELEMENTS`.
+/// The largest `ByteBlock::ELEMENTS`, a multiple of 4 as all are.
 const MAX_ELEMENTS: usize = k_quants::QK_K;
 
-fn encode<B: ByteBlock>(x: &[f32], weighting: Option<Weighting<'_>>, out: &mut [u8]) {
-    let blocks = x.chunks_exact(B::ELEMENTS).zip(out.chunks_exact_mut(B::BYTES));
-    for (index, (x, out)) in blocks.enumerate() {
-        let elements = index * B::ELEMENTS..(index + 1) * B::ELEMENTS;
-        let weighting = weighting.map(|by| by.part(elements));
-        B::encode(x, weighting, out);
+/// No block takes more bytes than its numbers as f32.
+const MAX_BYTES: usize = 4 * MAX_ELEMENTS;
+
+for_vectors! {
+    fn encode<B: ByteBlock>(x: &[f32], weighting: Option<Weighting<'_>>, out: &mut [u8]) {
+        let blocks = x.chunks_exact(B::ELEMENTS).zip(out.chunks_exact_mut(B::BYTES));
+        for (index, (x, out)) in blocks.enumerate() {
+            let elements = index * B::ELEMENTS..(index + 1) * B::ELEMENTS;
+            let weighting = weighting.map(|by| by.part(elements));
+            B::encode(x, weighting, out);
+        }
     }
 }
 
-fn decode<B: ByteBlock>(bytes: &[u8], out: &mut [f32]) {
-    let mut codes = [0; MAX_ELEMENTS];
-    let codes = &mut codes[..B::ELEMENTS];
-    for (bytes, out) in bytes.chunks_exact(B::BYTES).zip(out.chunks_exact_mut(B::ELEMENTS)) {
-        B::codes(bytes, codes);
-        B::decode_codes(bytes, codes, out);
+for_vectors! {
+    fn decode<B: ByteBlock>(bytes: &[u8], out: &mut [f32]) {
+        let mut codes = [0; MAX_ELEMENTS];
+        let codes = &mut codes[..B::ELEMENTS];
+        for (bytes, out) in bytes.chunks_exact(B::BYTES).zip(out.chunks_exact_mut(B::ELEMENTS)) {
+            B::codes(bytes, codes);
+            B::decode_codes(bytes, codes, out);
+        }
     }
 }
 
-fn codes<B: ByteBlock>(bytes: &[u8], codes: &mut [u8]) {
-    for (bytes, codes) in bytes.chunks_exact(B::BYTES).zip(codes.chunks_exact_mut(B::ELEMENTS)) {
-        B::codes(bytes, codes);
+for_vectors! {
+    /// Whole blocks there and back, a block at a time; adds to the counts of codes, of which there are at most 256.
+    fn round_trip<B: ByteBlock>(x: &[f32], weighting: Option<Weighting<'_>>, out: &mut [f32], counts: &mut [u64]) {
+        let (mut bytes, mut codes) = ([0; MAX_BYTES], [0; MAX_ELEMENTS]);
+        let (bytes, codes) = (&mut bytes[..B::BYTES], &mut codes[..B::ELEMENTS]);
+        // In turn, so that one increment does not wait for the last of the same code.
+        let mut tables = [[0_u32; 256]; 4];
+        let blocks = x.chunks_exact(B::ELEMENTS).zip(out.chunks_exact_mut(B::ELEMENTS));
+        for (index, (x, out)) in blocks.enumerate() {
+            let elements = index * B::ELEMENTS..(index + 1) * B::ELEMENTS;
+            B::encode(x, weighting.map(|by| by.part(elements)), bytes);
+            B::codes(bytes, codes);
+            B::decode_codes(bytes, codes, out);
+            for codes in codes.as_chunks::<4>().0 {
+                for (table, &code) in tables.iter_mut().zip(codes) {
+                    table[usize::from(code)] = table[usize::from(code)].wrapping_add(1);
+                }
+            }
+        }
+        for (code, count) in counts.iter_mut().enumerate() {
+            *count += tables.iter().map(|table| u64::from(table[code % 256])).sum::<u64>();
+        }
     }
 }
 
@@ -154,9 +181,9 @@ macro_rules! types {
             match kind { $(Ggml::$variant => decode::<$block>(bytes, out),)* }
         }
 
-        /// The codes of whole blocks, one to a byte, unsigned as they are stored (Q8_0's as two's complement).
-        pub(crate) fn codes_of(kind: Ggml, bytes: &[u8], out: &mut [u8]) {
-            match kind { $(Ggml::$variant => codes::<$block>(bytes, out),)* }
+        /// What whole blocks come back as, adding to the counts of codes as they are stored, unsigned (Q8_0's as two's complement).
+        pub(crate) fn round_trip_blocks(kind: Ggml, x: &[f32], weighting: Option<Weighting<'_>>, out: &mut [f32], counts: &mut [u64]) {
+            match kind { $(Ggml::$variant => round_trip::<$block>(x, weighting, out, counts),)* }
         }
     };
 }

@@ -7,11 +7,11 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::codec::Codec;
+use crate::codec::{Codec, round_trip};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::granularity::{Layout, Slabs};
-use crate::metrics::{BLOCK, Lanes, MetricsAccumulator, Sums, sum_of_squares};
+use crate::metrics::{BLOCK, Lanes, MetricsAccumulator, sum_of_squares};
 use crate::qparams::{BlockParams, BlockRanges, EachBuffers, QParams, qparams_of};
 use crate::quantize::for_params;
 use crate::scheme::Scheme;
@@ -281,10 +281,11 @@ fn calibrate_rows<T: Real>(
     Ok(Calibrated::new(&qparams, layout, first))
 }
 
-/// What a row quantizer reads and writes where the data is not f32, kept from one to the next.
+/// What a row quantizer reads and writes, kept from one to the next.
 #[derive(Default)]
 struct Scratch {
-    values: Vec<f32>,
+    /// Of data that is not f32.
+    rounded: Vec<f32>,
     approximation: Vec<f32>,
 }
 
@@ -296,22 +297,31 @@ fn measure_rows<T: Real>(
     task: &mut Task,
     scratch: &mut Scratch,
 ) {
-    let Scratch { values: rounded, approximation } = scratch;
-    rounded.clear();
-    // Of f32 data a copy, which costs little beside what follows.
-    rounded.extend(values.iter().map(|value| value.to_f64() as f32));
-    if let Some(index) = rounded.iter().position(|value| !value.is_finite()) {
+    let Scratch { rounded, approximation } = scratch;
+    let f32_values = T::as_f32(values).unwrap_or_else(|| {
+        rounded.clear();
+        rounded.extend(values.iter().map(|value| value.to_f64() as f32));
+        rounded
+    });
+    if !all_finite(f32_values)
+        && let Some(index) = f32_values.iter().position(|value| !value.is_finite())
+    {
         let (name, value) = (name.to_owned(), values[index].to_f64());
         task.error = Some(Error::F32Overflow { name, index: first + index, value });
         return;
     }
     approximation.resize(values.len(), 0.0);
-    quantizer.round_trip(rounded, approximation, &mut task.row_counts);
-    if let Some(index) = approximation.iter().position(|value| !value.is_finite()) {
-        task.error = Some(Error::DequantizedOverflow { name: name.to_owned(), index: first + index });
-    } else if let Err(error) = task.accumulator.push(values, approximation) {
-        task.error = Some(error);
-    }
+    quantizer.round_trip(f32_values, approximation, &mut task.row_counts);
+    task.error = match all_finite(approximation) {
+        true => task.accumulator.push(values, approximation).err(),
+        false => overflow(name, approximation, first),
+    };
+}
+
+/// The error of the first that is not finite.
+fn overflow<T: Real>(name: &str, approximation: &[T], at: usize) -> Option<Error> {
+    let index = approximation.iter().position(|value| !value.is_finite())?;
+    Some(Error::DequantizedOverflow { name: name.to_owned(), index: at + index })
 }
 
 /// What a job does to the elements of a task.
@@ -341,17 +351,14 @@ impl Task {
         self.is_over || self.error.is_some()
     }
 
-    /// Adds the elements from this one on, which are of one block of sums: a whole one, or some that others will join.
-    fn push<T: Real>(&mut self, name: &str, x: &[T], approximation: &[T], at: usize, sums: Sums) {
-        if x.len() == BLOCK {
-            self.accumulator.push_block(sums);
-        } else {
-            self.error = self.accumulator.push(x, approximation).err();
+    /// Keeps a piece of a block of sums that is not whole, and looks whether all approximations are finite.
+    #[inline(always)]
+    fn look<T: Real>(&mut self, name: &str, x: &[T], approximation: &[T], at: usize, lanes: &Lanes, is_whole: bool) {
+        if !is_whole && let Err(error) = self.accumulator.push(x, approximation) {
+            self.error = Some(error);
         }
-        if !sums.is_finite()
-            && let Some(index) = approximation.iter().position(|value| !value.is_finite())
-        {
-            self.error = Some(Error::DequantizedOverflow { name: name.to_owned(), index: at + index });
+        if !lanes.is_finite() && self.error.is_none() {
+            self.error = overflow(name, approximation, at);
         }
     }
 
@@ -378,7 +385,7 @@ for_vectors! {
         tasks: &mut [Task],
         is_stopped: &(dyn Fn() -> bool + Sync),
     ) -> bool {
-        let (mut buffer, mut patterns, mut buffers) = ([T::ZERO; BLOCK], [0_u32; PIECE], EachBuffers::default());
+        let (mut buffer, mut patterns, mut buffers) = ([T::ZERO; PIECE], [0_u32; PIECE], EachBuffers::default());
         let (mut at, mut rest) = (first, chunk);
         while !rest.is_empty() {
             if is_stopped() {
@@ -386,6 +393,8 @@ for_vectors! {
             }
             let (x, later) = rest.split_at((BLOCK - at % BLOCK).min(rest.len()));
             let squared_reference = sum_of_squares(x);
+            // Others may come that are of the same block of sums.
+            let is_whole = x.len() == BLOCK;
             for (scheme, task) in schemes.iter().zip(&mut *tasks) {
                 let Some(Calibrated { params: all_params, layout, first, codec, .. }) = scheme else { continue };
                 if task.is_over() {
@@ -393,18 +402,23 @@ for_vectors! {
                 }
                 let mut lanes = Lanes::default();
                 for (index, x) in x.chunks(PIECE).enumerate() {
-                    let start = at + index * PIECE - first;
-                    let approximation = &mut buffer[index * PIECE..index * PIECE + x.len()];
+                    let at = at + index * PIECE;
+                    let start = at - first;
+                    let (approximation, patterns) = (&mut buffer[..x.len()], &mut patterns[..x.len()]);
                     for segment in layout.segments(start..start + x.len()) {
                         let local = segment.elements.start - start..segment.elements.end - start;
+                        let index = first + segment.elements.start;
                         let (x, codes, patterns) = (&x[local.clone()], &mut approximation[local.clone()], &mut patterns[local]);
                         for_params!(all_params, segment, &mut buffers, |params| {
-                            task.clipped += codec.round_trip(x, first + segment.elements.start, params, codes, patterns);
+                            task.clipped += round_trip(codec, x, index, params, codes, patterns);
                         });
                     }
-                    task.counts.count_adding(&mut lanes, x, approximation, &patterns[..x.len()]);
+                    task.counts.count_adding(&mut lanes, x, approximation, patterns);
+                    task.look(name, x, approximation, at, &lanes, is_whole);
                 }
-                task.push(name, x, &buffer[..x.len()], at, lanes.sums(squared_reference));
+                if is_whole {
+                    task.accumulator.push_block(lanes.sums(squared_reference));
+                }
             }
             (at, rest) = (at + x.len(), later);
         }

@@ -14,6 +14,7 @@ mod synthetic;
 // The searches for the best scale and the best codebook.
 mod binary;
 mod double_double;
+mod percentile;
 mod sample;
 mod sorted;
 

@@ -173,14 +173,6 @@ for_vectors! {
     }
 }
 
-impl Sums {
-    /// Whether all approximations were finite.
-    pub(crate) fn is_finite(&self) -> bool {
-        // The largest error passes over NaN, which the sums keep.
-        self.max_abs_error.is_finite() && !self.squared_error.is_nan()
-    }
-}
-
 /// √(a/b), where the quotient is a normal number or truly 0; else √a/√b, which neither overflows nor vanishes.
 fn root_of_quotient(a: f64, b: f64) -> f64 {
     let quotient = a / b;
@@ -207,8 +199,9 @@ pub(crate) fn sum_of_squares<T: Real>(x: &[T]) -> f64 {
     let mut lanes = [0.0; LANES];
     let (chunks, rest) = x.as_chunks::<LANES>();
     for x in chunks {
+        let x = x.map(Real::to_f64);
         for lane in 0..LANES {
-            lanes[lane] += x[lane].to_f64() * x[lane].to_f64();
+            lanes[lane] += x[lane] * x[lane];
         }
     }
     for (lane, x) in lanes.iter_mut().zip(rest) {
@@ -270,6 +263,14 @@ impl Lanes {
         self.error[lane] += error;
         self.max_abs_error[lane] = if error.abs() > self.max_abs_error[lane] { error.abs() } else { self.max_abs_error[lane] };
         self.squared_approximation[lane] += y * y;
+    }
+
+    /// Whether all approximations were finite.
+    #[inline(always)]
+    pub(crate) fn is_finite(&self) -> bool {
+        // The largest error passes over NaN, which the sums keep.
+        let largest = self.max_abs_error.iter().fold(true, |finite, largest| finite & largest.is_finite());
+        self.squared_error.iter().fold(largest, |finite, sum| finite & !sum.is_nan())
     }
 
     /// The block's sums, with [`sum_of_squares`] of its reference.

@@ -9,7 +9,7 @@ mod second_level;
 
 use serde::{Deserialize, Serialize};
 
-use crate::codec::{Codec, Each, Shared, middle_between};
+use crate::codec::{Codec, Each, Shared, decode_patterns, middle_between};
 use crate::convention::Convention;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
@@ -255,8 +255,7 @@ impl QParams {
             let patterns: Vec<u32> = codes.iter().map(|code| (code - qparams.scheme.quant_min()) as u32).collect();
             let mut values = vec![T::ZERO; codes.len()];
             let codec = Codec::new(qparams.scheme);
-            codec.of_patterns(&patterns, &mut values);
-            codec.decode(&mut values, qparams.in_type().shared(0));
+            decode_patterns(&codec, &patterns, qparams.in_type().shared(0), &mut values);
             values.into_iter().map(T::to_f64).collect()
         }
         match self.dtype {

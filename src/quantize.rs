@@ -9,14 +9,13 @@
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::codec::Codec;
+use crate::codec::{Codec, decode_patterns, round_trip};
 use crate::codes::{Codes, Width, widen, with_codes};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::granularity::Layout;
 use crate::qparams::{BlockParams, EachBuffers, QParams};
 use crate::scheme::Scheme;
-use crate::simd::for_vectors;
 use crate::tensor::{Real, TASK_LEN, Tensor, with_values};
 
 /// Runs one body with those of a segment among all parameters, a [`crate::qparams::BlockParams`]: of one block, or a block's for each element.
@@ -143,75 +142,71 @@ fn encode_to<T: Real, C: Copy + Default + Send>(
     output
 }
 
-for_vectors! {
-    fn fake_quantize_task<T: Real>(
-        values: &[T],
-        start: usize,
-        codec: &Codec<T>,
-        all_params: &BlockParams<T>,
-        layout: &Layout,
-        output: &mut [T],
-    ) {
-        let mut buffers = EachBuffers::default();
-        for segment in layout.segments(start..start + output.len()).flat_map(|segment| segment.pieces(BUFFER)) {
-            let output = &mut output[segment.elements.start - start..segment.elements.end - start];
-            for_params!(all_params, segment, &mut buffers, |params| {
-                codec.encode(&values[segment.elements.clone()], segment.elements.start, params, output);
-                codec.clip(output);
-                codec.decode(output, params);
-            });
+fn fake_quantize_task<T: Real>(
+    values: &[T],
+    start: usize,
+    codec: &Codec<T>,
+    all_params: &BlockParams<T>,
+    layout: &Layout,
+    output: &mut [T],
+) {
+    let (mut patterns, mut buffers) = ([0; BUFFER], EachBuffers::default());
+    for segment in layout.segments(start..start + output.len()).flat_map(|segment| segment.pieces(BUFFER)) {
+        let output = &mut output[segment.elements.start - start..segment.elements.end - start];
+        let (index, values, patterns) =
+            (segment.elements.start, &values[segment.elements.clone()], &mut patterns[..output.len()]);
+        for_params!(all_params, segment, &mut buffers, |params| round_trip(codec, values, index, params, output, patterns));
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "a task needs them all")]
+fn encode_task<T: Real, C: Copy>(
+    values: &[T],
+    start: usize,
+    codec: &Codec<T>,
+    all_params: &BlockParams<T>,
+    layout: &Layout,
+    quant_min: i32,
+    narrow: &impl Fn(i32) -> C,
+    output: &mut [C],
+) {
+    let (mut approximation, mut patterns, mut buffers) = ([T::ZERO; BUFFER], [0; BUFFER], EachBuffers::default());
+    for segment in layout.segments(start..start + output.len()).flat_map(|segment| segment.pieces(BUFFER)) {
+        let output = &mut output[segment.elements.start - start..segment.elements.end - start];
+        let (index, values, patterns) =
+            (segment.elements.start, &values[segment.elements.clone()], &mut patterns[..output.len()]);
+        let approximation = &mut approximation[..output.len()];
+        for_params!(all_params, segment, &mut buffers, |params| round_trip(
+            codec,
+            values,
+            index,
+            params,
+            approximation,
+            patterns
+        ));
+        for (output, &pattern) in output.iter_mut().zip(&*patterns) {
+            *output = narrow((pattern as i32).wrapping_add(quant_min));
         }
     }
 }
 
-for_vectors! {
-    #[expect(clippy::too_many_arguments, reason = "a task needs them all, and a function for vectors cannot be a closure")]
-    fn encode_task<T: Real, C: Copy, N: Fn(i32) -> C>(
-        values: &[T],
-        start: usize,
-        codec: &Codec<T>,
-        all_params: &BlockParams<T>,
-        layout: &Layout,
-        quant_min: i32,
-        narrow: &N,
-        output: &mut [C],
-    ) {
-        let (mut codes, mut patterns, mut buffers) = ([T::ZERO; BUFFER], [0; BUFFER], EachBuffers::default());
-        for segment in layout.segments(start..start + output.len()).flat_map(|segment| segment.pieces(BUFFER)) {
-            let output = &mut output[segment.elements.start - start..segment.elements.end - start];
-            let (codes, patterns) = (&mut codes[..output.len()], &mut patterns[..output.len()]);
-            for_params!(all_params, segment, &mut buffers, |params| {
-                codec.encode(&values[segment.elements.clone()], segment.elements.start, params, codes);
-            });
-            codec.clip(codes);
-            codec.patterns(codes, patterns);
-            for (output, &pattern) in output.iter_mut().zip(&*patterns) {
-                *output = narrow((pattern as i32).wrapping_add(quant_min));
-            }
+fn decode_task<T: Real, C: Copy>(
+    codes: &[C],
+    start: usize,
+    codec: &Codec<T>,
+    all_params: &BlockParams<T>,
+    layout: &Layout,
+    pattern: &impl Fn(C) -> i32,
+    output: &mut [T],
+) {
+    let (mut patterns, mut buffers) = ([0; BUFFER], EachBuffers::default());
+    for segment in layout.segments(start..start + output.len()).flat_map(|segment| segment.pieces(BUFFER)) {
+        let output = &mut output[segment.elements.start - start..segment.elements.end - start];
+        let patterns = &mut patterns[..output.len()];
+        for (found, &code) in patterns.iter_mut().zip(&codes[segment.elements.clone()]) {
+            *found = pattern(code) as u32;
         }
-    }
-}
-
-for_vectors! {
-    fn decode_task<T: Real, C: Copy, W: Fn(C) -> i32>(
-        codes: &[C],
-        start: usize,
-        codec: &Codec<T>,
-        all_params: &BlockParams<T>,
-        layout: &Layout,
-        pattern: &W,
-        output: &mut [T],
-    ) {
-        let (mut patterns, mut buffers) = ([0; BUFFER], EachBuffers::default());
-        for segment in layout.segments(start..start + output.len()).flat_map(|segment| segment.pieces(BUFFER)) {
-            let output = &mut output[segment.elements.start - start..segment.elements.end - start];
-            let patterns = &mut patterns[..output.len()];
-            for (found, &code) in patterns.iter_mut().zip(&codes[segment.elements.clone()]) {
-                *found = pattern(code) as u32;
-            }
-            codec.of_patterns(patterns, output);
-            for_params!(all_params, segment, &mut buffers, |params| codec.decode(output, params));
-        }
+        for_params!(all_params, segment, &mut buffers, |params| decode_patterns(codec, patterns, params, output));
     }
 }
 

@@ -157,7 +157,7 @@ fn read(input: &Arc<Input>) -> Result<(FileFormat, Contents)> {
 
 /// Which format a file is of: by how it begins, else by how its name ends.
 fn detect(input: &Input) -> Result<FileFormat> {
-    const HEAD: u64 = 16;
+    const HEAD: u64 = 32;
     let mut head = vec![0; input.len().min(HEAD) as usize];
     input.read_at(None, 0, &mut head)?;
     if head.is_empty() {

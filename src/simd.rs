@@ -73,23 +73,23 @@ macro_rules! for_vectors {
             {
                 #[target_feature(enable = "avx2")]
                 fn avx2<$($generic: $bound),*>($($argument: $type),*) $(-> $output)? {
-                    portable($($argument),*)
+                    portable::<$($generic),*>($($argument),*)
                 }
 
                 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
                 fn avx512<$($generic: $bound),*>($($argument: $type),*) $(-> $output)? {
-                    portable($($argument),*)
+                    portable::<$($generic),*>($($argument),*)
                 }
 
                 match $crate::simd::vectors() {
                     // SAFETY: the processor was asked for these.
-                    $crate::simd::Vectors::Avx512 => return unsafe { avx512($($argument),*) },
+                    $crate::simd::Vectors::Avx512 => return unsafe { avx512::<$($generic),*>($($argument),*) },
                     // SAFETY: likewise.
-                    $crate::simd::Vectors::Avx2 => return unsafe { avx2($($argument),*) },
+                    $crate::simd::Vectors::Avx2 => return unsafe { avx2::<$($generic),*>($($argument),*) },
                     $crate::simd::Vectors::Portable => {}
                 }
             }
-            portable($($argument),*)
+            portable::<$($generic),*>($($argument),*)
         }
     };
 }

@@ -54,6 +54,8 @@ pub trait Real:
     fn round_small(self) -> Self;
     /// A whole number in 0 to 2²³ - 1 as an integer, likewise without a conversion that needs checks.
     fn small_to_u32(self) -> u32;
+    /// A whole number in 0 to 2²³ - 1 from an integer, likewise.
+    fn from_small(integer: u32) -> Self;
     /// The largest power of two not above |self|; 0 of 0 and of subnormal numbers.
     fn power_of_two_below(self) -> Self;
     /// Its magnitude with the sign of another, of ±0 too.
@@ -65,6 +67,15 @@ pub trait Real:
     fn exponent_and_mantissa(self, mantissa_bits: u32) -> u32;
     /// The next number below.
     fn next_below(self) -> Self;
+    /// The same values, if they are f32.
+    #[doc(hidden)]
+    fn as_f32(values: &[Self]) -> Option<&[f32]>;
+    /// How many keys there are.
+    #[doc(hidden)]
+    const KEYS: usize;
+    /// A key below [`Real::KEYS`], larger or the same for larger numbers: sign, exponent and the first bits of the mantissa.
+    #[doc(hidden)]
+    fn key(self) -> usize;
     /// A polars column over the values, without a copy.
     #[doc(hidden)]
     fn into_values(values: Vec<Self>) -> Values;
@@ -82,8 +93,11 @@ mod sealed {
     impl Sealed for f64 {}
 }
 
+/// Enough for f32's exponent and some of its mantissa, few enough for a table in the first-level cache.
+const KEY_BITS: u32 = 12;
+
 macro_rules! real {
-    ($t:ident, $dtype:ident, $chunked:ident, $two_to_the_mantissa:literal) => {
+    ($t:ident, $bits:ident, $dtype:ident, $chunked:ident, $two_to_the_mantissa:literal) => {
         impl Real for $t {
             const DTYPE: Dtype = Dtype::$dtype;
             const ZERO: Self = 0.0;
@@ -119,6 +133,12 @@ macro_rules! real {
                 ((self + $two_to_the_mantissa).to_bits() & 0x7f_ffff) as u32
             }
             #[inline(always)]
+            fn from_small(integer: u32) -> Self {
+                // Such integers are the last bits of the numbers from 2^mantissa on.
+                let two_to_the_mantissa: Self = $two_to_the_mantissa;
+                Self::from_bits(two_to_the_mantissa.to_bits() | integer as $bits) - two_to_the_mantissa
+            }
+            #[inline(always)]
             fn power_of_two_below(self) -> Self {
                 // The bits of infinity are those of the exponent.
                 Self::from_bits(self.to_bits() & Self::INFINITY.to_bits())
@@ -138,6 +158,18 @@ macro_rules! real {
             fn next_below(self) -> Self {
                 self.next_down()
             }
+            fn as_f32(values: &[Self]) -> Option<&[f32]> {
+                f32::of_slice(Slice::$dtype(values))
+            }
+            const KEYS: usize = 1 << KEY_BITS;
+            #[inline(always)]
+            fn key(self) -> usize {
+                let bits = self.to_bits();
+                // Of a negative number all bits are turned, of a positive one the sign: then bits rise with numbers.
+                let width = 8 * size_of::<$t>() as u32;
+                let ordered = if bits >> (width - 1) == 1 { !bits } else { bits | 1 << (width - 1) };
+                (ordered >> (width - KEY_BITS)) as usize
+            }
             fn into_values(values: Vec<Self>) -> Values {
                 Values::$dtype($chunked::from_vec("".into(), values))
             }
@@ -156,8 +188,8 @@ macro_rules! real {
         }
     };
 }
-real!(f32, F32, Float32Chunked, 8_388_608.0);
-real!(f64, F64, Float64Chunked, 4_503_599_627_370_496.0);
+real!(f32, u32, F32, Float32Chunked, 8_388_608.0);
+real!(f64, u64, F64, Float64Chunked, 4_503_599_627_370_496.0);
 
 /// One contiguous, null-free chunk: polars' own buffer, so a column becomes a tensor, and a tensor a column, without a copy.
 #[doc(hidden)]
@@ -423,7 +455,7 @@ pub(crate) fn spanning<T: Real>(a: (T, T), b: (T, T)) -> (T, T) {
 }
 
 /// Smallest and largest value of a slice without NaN; (0, 0) of an empty one.
-#[inline]
+#[inline(always)]
 pub(crate) fn min_max<T: Real>(values: &[T]) -> (T, T) {
     const LANES: usize = 16;
     let Some(&first) = values.first() else { return (T::ZERO, T::ZERO) };

@@ -104,14 +104,15 @@ impl<T: Real> ListGrid<T> {
             const PIECE: usize = 32;
             let (pieces, rest) = numbers.as_chunks_mut::<PIECE>();
             for numbers in pieces {
-                let mut positions = [T::ZERO; PIECE];
+                let mut positions = [0_u32; PIECE];
                 for &threshold in &self.thresholds {
                     for lane in 0..PIECE {
-                        positions[lane] = positions[lane] + if numbers[lane] > threshold { T::ONE } else { T::ZERO };
+                        // A sum that is checked for overflow is not made in vectors.
+                        positions[lane] = positions[lane].wrapping_add(u32::from(numbers[lane] > threshold));
                     }
                 }
                 for lane in 0..PIECE {
-                    numbers[lane] = outside(numbers[lane], positions[lane]);
+                    numbers[lane] = outside(numbers[lane], T::from_small(positions[lane]));
                 }
             }
             rest.iter_mut().for_each(|x| *x = outside(*x, T::from_f64(self.search(*x) as f64)));

@@ -1,6 +1,9 @@
 //! What the blocks are built of: f16 numbers, codes packed into bytes, and the C's ways to round.
 
+use crate::tensor::min_max;
+
 /// The f16 nearest to `x`, ties to even, as its bits; ±∞ from ±65520 on, NaN for NaN.
+#[inline(always)]
 pub(super) fn f16_bits(x: f32) -> u16 {
     let bits = x.to_bits();
     let sign = (bits >> 16 & 0x8000) as u16;
@@ -21,6 +24,7 @@ pub(super) fn f16_bits(x: f32) -> u16 {
 }
 
 /// The number that these bits of an f16 stand for, exact.
+#[inline(always)]
 pub(super) fn f16_value(bits: u16) -> f32 {
     let sign = u32::from(bits & 0x8000) << 16;
     let magnitude = u32::from(bits & 0x7fff);
@@ -33,6 +37,7 @@ pub(super) fn f16_value(bits: u16) -> f32 {
 }
 
 /// Writes an f16 and returns the number it stands for, which most layouts compute their codes with.
+#[inline(always)]
 pub(super) fn put_f16(out: &mut [u8], x: f32) -> f32 {
     let bits = f16_bits(x);
     out.copy_from_slice(&bits.to_le_bytes());
@@ -40,6 +45,7 @@ pub(super) fn put_f16(out: &mut [u8], x: f32) -> f32 {
 }
 
 /// The f16 in the first two bytes.
+#[inline(always)]
 pub(super) fn get_f16(bytes: &[u8]) -> f32 {
     f16_value(u16::from_le_bytes([bytes[0], bytes[1]]))
 }
@@ -55,19 +61,22 @@ pub(super) fn nearest(x: f32) -> i32 {
 #[inline(always)]
 pub(super) fn truncated(x: f32) -> i32 {
     const LIMIT: f32 = 2_147_483_648.0;
-    if (-LIMIT..LIMIT).contains(&x) { x as i32 } else { i32::MIN }
+    let is_held = (-LIMIT..LIMIT).contains(&x);
+    // Without branches, so that several are converted at a time.
+    let held = if is_held { x } else { 0.0 };
+    // SAFETY: it is no NaN, and its whole part is an i32.
+    let whole = unsafe { held.to_int_unchecked::<i32>() };
+    if is_held { whole } else { i32::MIN }
 }
 
 /// Nearest whole number, ties away from 0: C's `roundf`, converted as [`truncated`] does.
 #[inline(always)]
 pub(super) fn half_away(x: f32) -> i32 {
     let whole = truncated(x);
-    if whole == i32::MIN {
-        return whole;
-    }
     // Exact: x and its whole part are within a factor of two, or the whole part is 0.
     let rest = x - whole as f32;
-    whole + i32::from(rest >= 0.5) - i32::from(rest <= -0.5)
+    let rounded = whole.wrapping_add(i32::from(rest >= 0.5)).wrapping_sub(i32::from(rest <= -0.5));
+    if whole == i32::MIN { whole } else { rounded }
 }
 
 /// 1 / d, or 0 where d is 0.
@@ -98,6 +107,7 @@ impl Plane {
     }
 
     /// Writes these bits of the codes. `out` needs no particular content before.
+    #[inline(always)]
     pub fn pack(self, codes: &[u8], out: &mut [u8]) {
         for (codes, out) in codes.chunks_exact(self.codes_per_run()).zip(out.chunks_exact_mut(self.stride)) {
             out.fill(0);
@@ -110,6 +120,7 @@ impl Plane {
     }
 
     /// Adds these bits to the codes.
+    #[inline(always)]
     pub fn unpack(self, bytes: &[u8], codes: &mut [u8]) {
         for (codes, bytes) in codes.chunks_exact_mut(self.codes_per_run()).zip(bytes.chunks_exact(self.stride)) {
             for (codes, place) in codes.chunks_exact_mut(self.stride).zip((0..8).step_by(self.width as usize)) {
@@ -122,6 +133,7 @@ impl Plane {
 }
 
 /// `scale · code + offset` for each run of `out.len() / G` elements, with the (scale, offset) of the run.
+#[inline(always)]
 pub(super) fn affine(codes: &[u8], runs: &[(f32, f32)], out: &mut [f32]) {
     let run = out.len() / runs.len();
     for ((out, codes), &(scale, offset)) in out.chunks_exact_mut(run).zip(codes.chunks_exact(run)).zip(runs) {
@@ -132,6 +144,7 @@ pub(super) fn affine(codes: &[u8], runs: &[(f32, f32)], out: &mut [f32]) {
 }
 
 /// `scale · (code - zero)` for each run, with the scale of the run.
+#[inline(always)]
 pub(super) fn linear(codes: &[u8], zero: i32, scales: &[f32], out: &mut [f32]) {
     let run = out.len() / scales.len();
     for ((out, codes), &scale) in out.chunks_exact_mut(run).zip(codes.chunks_exact(run)).zip(scales) {
@@ -142,6 +155,7 @@ pub(super) fn linear(codes: &[u8], zero: i32, scales: &[f32], out: &mut [f32]) {
 }
 
 /// `scale · table[code]` for each run, with the scale of the run.
+#[inline(always)]
 pub(super) fn looked_up(codes: &[u8], table: &[i8; 16], scales: &[f32], out: &mut [f32]) {
     let run = out.len() / scales.len();
     for ((out, codes), &scale) in out.chunks_exact_mut(run).zip(codes.chunks_exact(run)).zip(scales) {
@@ -152,12 +166,24 @@ pub(super) fn looked_up(codes: &[u8], table: &[i8; 16], scales: &[f32], out: &mu
 }
 
 /// The element of largest magnitude with its sign, the first of several; 0 if all are 0.
+#[inline(always)]
 pub(super) fn signed_extreme(x: &[f32]) -> f32 {
-    let (mut magnitude, mut extreme) = (0.0, 0.0);
-    for &x in x {
-        if magnitude < x.abs() {
-            (magnitude, extreme) = (x.abs(), x);
-        }
+    let (min, max) = min_max(x);
+    if max > -min {
+        max
+    } else if max < -min {
+        min
+    } else if max == 0.0 {
+        0.0
+    } else {
+        x.iter().copied().find(|x| x.abs() == max).unwrap_or(0.0)
     }
-    extreme
+}
+
+/// The smallest and the largest element, of several the first: 0 and -0 are not the same bytes.
+#[inline(always)]
+pub(super) fn first_min_max(x: &[f32]) -> (f32, f32) {
+    let first = |value: f32| if value == 0.0 { x.iter().copied().find(|x| *x == 0.0).unwrap_or(value) } else { value };
+    let (min, max) = min_max(x);
+    (first(min), first(max))
 }

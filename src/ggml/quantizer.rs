@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::{Ggml, Weighting, codes_of, decode_blocks, encode_blocks};
+use super::{Ggml, Weighting, decode_blocks, encode_blocks, round_trip_blocks};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::kernels::RowQuantizer;
@@ -117,22 +117,12 @@ impl RowQuantizer for ByRows<'_> {
 
     fn round_trip(&self, values: &[f32], approximation: &mut [f32], counts: &mut [u64]) {
         let kind = self.encoder.kind;
-        let mut bytes = vec![0; values.len() / kind.block_elements() * kind.block_bytes()];
         match self.encoder.importance() {
-            None => encode_blocks(kind, values, None, &mut bytes),
+            None => round_trip_blocks(kind, values, None, approximation, counts),
             Some(importance) => {
-                let row_bytes = self.row / kind.block_elements() * kind.block_bytes();
-                for (row, bytes) in values.chunks(self.row).zip(bytes.chunks_mut(row_bytes)) {
-                    encode_blocks(kind, row, Some(Weighting::of_row(importance, row)), bytes);
+                for (row, approximation) in values.chunks(self.row).zip(approximation.chunks_mut(self.row)) {
+                    round_trip_blocks(kind, row, Some(Weighting::of_row(importance, row)), approximation, counts);
                 }
-            }
-        }
-        decode_blocks(kind, &bytes, approximation);
-        let mut codes = vec![0; values.len()];
-        codes_of(kind, &bytes, &mut codes);
-        for code in codes {
-            if let Some(count) = counts.get_mut(usize::from(code)) {
-                *count += 1;
             }
         }
     }

@@ -1,8 +1,10 @@
 //! Calibration: from the values of each block to its parameters.
 
+use std::borrow::Cow;
+
 use rayon::prelude::*;
 
-use super::formulas::{Pair, Problem, Smallest, Store, bounded};
+use super::formulas::{Pair, Problem, Smallest, Store, bounded, furthest};
 use super::ranges::BlockRanges;
 use super::{Ideal, QParams, StoredScales};
 use crate::binary::{exponent, power_of_two};
@@ -68,12 +70,12 @@ pub(crate) fn qparams_of_ranges<T: Real>(scheme: Scheme, ranges: Vec<(T, T)>) ->
 }
 
 /// The values of each block, in one tensor or in what an observer kept.
-pub(super) trait Blocks<T>: Sync {
+pub(super) trait Blocks<T: Real>: Sync {
     fn count(&self) -> usize;
     /// The smallest and the largest value of each block.
     fn ranges(&self) -> Vec<(T, T)>;
     /// All values of a block, and how often each occurs: no counts if each occurs once.
-    fn values(&self, block: usize) -> (Vec<T>, Vec<u64>);
+    fn values(&self, block: usize) -> (Cow<'_, [T]>, Vec<u64>);
 }
 
 struct Ranges<T>(Vec<(T, T)>);
@@ -87,8 +89,8 @@ impl<T: Real> Blocks<T> for Ranges<T> {
         self.0.clone()
     }
 
-    fn values(&self, block: usize) -> (Vec<T>, Vec<u64>) {
-        (vec![self.0[block].0, self.0[block].1], Vec::new())
+    fn values(&self, block: usize) -> (Cow<'_, [T]>, Vec<u64>) {
+        (vec![self.0[block].0, self.0[block].1].into(), Vec::new())
     }
 }
 
@@ -115,8 +117,13 @@ impl<T: Real> Blocks<T> for SliceBlocks<'_, T> {
         }
     }
 
-    fn values(&self, block: usize) -> (Vec<T>, Vec<u64>) {
-        (self.layout.runs_of(block).flat_map(|run| self.values[run].iter().copied()).collect(), Vec::new())
+    fn values(&self, block: usize) -> (Cow<'_, [T]>, Vec<u64>) {
+        let mut runs = self.layout.runs_of(block).map(|run| &self.values[run]);
+        let first = runs.next().unwrap_or_default();
+        let rest: Vec<&[T]> = runs.collect();
+        // Mostly one run, which needs no copy.
+        let values = if rest.is_empty() { first.into() } else { [&[first], &rest[..]].concat().concat().into() };
+        (values, Vec::new())
     }
 }
 
@@ -191,10 +198,13 @@ fn pairs<T: Real>(scheme: Scheme, fits: &[Fit<T>]) -> Result<Vec<Pair<T>>> {
         ScaleFormat::Float(float) if float != Minifloat::E8M0 => Some(ScalarCodec::new(float)),
         _ => None,
     };
+    let furthest = furthest(scheme);
     let pair = |(block, fit): (usize, &Fit<T>)| {
-        let stored = Stored { scheme, codec: codec.as_ref(), block, magnitude: fit.magnitude() };
+        let stored = Stored { scheme, codec: codec.as_ref(), block, magnitude: fit.magnitude(), furthest };
         match *fit {
-            Fit::Range(min, max) => Problem { scheme, block, min, max, smallest: Smallest::OfConvention }.solve(&stored),
+            Fit::Range(min, max) => {
+                Problem { scheme, block, min, max, furthest, smallest: Smallest::OfConvention }.solve(&stored)
+            }
             Fit::Scale { scale, .. } => {
                 let middle = T::from_f64(scheme.middle_code().into());
                 Ok(Pair { scale: stored.store(searched(scheme, scale))?, offset: middle })
@@ -216,10 +226,11 @@ fn ideals<T: Real>(scheme: Scheme, blocks: &impl Blocks<T>, found: &[Fit<T>]) ->
     } else {
         None
     };
+    let furthest = furthest(scheme);
     let ideal = |(block, (fit, (min, max))): (usize, (&Fit<T>, (T, T)))| match *fit {
         Fit::Range(low, high) => {
             let (low, high, min, max) = (low.to_f64(), high.to_f64(), min.to_f64(), max.to_f64());
-            let problem = Problem { scheme, block, min: low, max: high, smallest: Smallest::Any };
+            let problem = Problem { scheme, block, min: low, max: high, furthest, smallest: Smallest::Any };
             let Pair { scale, offset } = problem.solve(&AsItIs)?;
             // A symmetric range may reach beyond the values, and may leave all of them outside.
             let inside = (low.max(min).min(high.min(max)), high.min(max));
@@ -253,14 +264,6 @@ impl Store<f64> for AsItIs {
 /// A scale that a search has found, not below the smallest of the convention.
 fn searched<T: Real>(scheme: Scheme, scale: T) -> T {
     if scheme.scale_format().is_power_of_two() { scale } else { bounded(scheme.convention(), scale) }
-}
-
-/// The magnitude of the grid's value furthest from 0, which amax becomes.
-fn furthest(scheme: Scheme) -> f64 {
-    match scheme.format() {
-        Format::Int { .. } => f64::from(scheme.quant_max() - scheme.middle_code()),
-        format => format.largest().abs().max(format.lowest().abs()),
-    }
 }
 
 fn fits<T: Real>(scheme: Scheme, blocks: &impl Blocks<T>) -> Result<Vec<Fit<T>>> {
@@ -396,6 +399,8 @@ struct Stored<'a, T> {
     block: usize,
     /// Of the block's values, as calibrated.
     magnitude: T,
+    /// Of the grid, as [`furthest`] says.
+    furthest: f64,
 }
 
 impl<T: Real> Store<T> for Stored<'_, T> {
@@ -440,7 +445,7 @@ impl<T: Real> Stored<'_, T> {
         // Without clipping, amax may belong to either end of the codes: there the formula's own scale counts.
         let of_amax = is_symmetric && self.scheme.symmetric_range() != SymmetricRange::NoClipping;
         let (amax, quotient, target) = if of_amax && !is_searched {
-            let largest = furthest(self.scheme);
+            let largest = self.furthest;
             let mantissa_bits = match self.scheme.format() {
                 Format::Int { bits, .. } => bits.saturating_sub(2),
                 Format::Float(float) => float.mantissa_bits(),

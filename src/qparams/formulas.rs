@@ -22,7 +22,17 @@ pub(super) struct Problem<T> {
     pub(super) block: usize,
     pub(super) min: T,
     pub(super) max: T,
+    /// The magnitude of the grid's value furthest from 0, as [`furthest`] says: the same for all blocks.
+    pub(super) furthest: f64,
     pub(super) smallest: Smallest,
+}
+
+/// The magnitude of the grid's value furthest from 0, which amax becomes.
+pub(super) fn furthest(scheme: Scheme) -> f64 {
+    match scheme.format() {
+        Format::Int { .. } => f64::from(scheme.quant_max() - scheme.middle_code()),
+        format => format.largest().abs().max(format.lowest().abs()),
+    }
 }
 
 /// How small a scale may be.
@@ -120,10 +130,8 @@ impl<T: Real> Problem<T> {
 
     /// amax / largest, for grids that are no integers. PyTorch's smallest scale holds here, too.
     fn of_levels(&self, storage: &impl Store<T>) -> Result<Pair<T>> {
-        let format = self.scheme.format();
-        let furthest = format.largest().abs().max(format.lowest().abs());
-        let scale = self.finite(self.magnitude() / T::from_f64(furthest))?;
-        let scale = match format {
+        let scale = self.finite(self.magnitude() / T::from_f64(self.furthest))?;
+        let scale = match self.scheme.format() {
             // With no 0 among the values no scale makes a block all zero: the smallest comes nearest.
             Format::Codebook(codebook) if !codebook.levels().contains(&0.0) => self.at_least(scale, T::MIN_NORMAL.to_f64()),
             _ => self.bounded(scale),

@@ -1,5 +1,7 @@
 //! `Observer`: calibration over batches.
 
+use std::borrow::Cow;
+
 use super::QParams;
 use super::fit::{Blocks, of_blocks};
 use super::histogram::Histogram;
@@ -231,11 +233,14 @@ impl<T: Real> Blocks<T> for Vec<Block<T>> {
             .collect()
     }
 
-    fn values(&self, block: usize) -> (Vec<T>, Vec<u64>) {
+    fn values(&self, block: usize) -> (Cow<'_, [T]>, Vec<u64>) {
         match &self[block] {
-            Block::Range(min, max) => (vec![*min, *max], Vec::new()),
-            Block::Values(values) => (values.clone(), Vec::new()),
-            Block::Histogram(histogram) => histogram.sample(),
+            Block::Range(min, max) => (vec![*min, *max].into(), Vec::new()),
+            Block::Values(values) => (values.into(), Vec::new()),
+            Block::Histogram(histogram) => {
+                let (values, counts) = histogram.sample();
+                (values.into(), counts)
+            }
         }
     }
 }

@@ -75,21 +75,24 @@ impl StoredScales {
             tensor_scale => f64::from(tensor_scale.max(f32::from_bits(1))),
         };
         let second = T::from_f64(tensor_scale);
-        let codec = ScalarCodec::new(format);
+        let smallest = match convention {
+            Convention::TorchAo => format.smallest_normal(),
+            _ => format.smallest(),
+        };
         let of_block = |&magnitude: &T| {
-            let (relative, smallest) = match convention {
-                Convention::TorchAo => (magnitude / largest / second, format.smallest_normal()),
+            let relative = match convention {
+                Convention::TorchAo => magnitude / largest / second,
                 _ => match magnitude / (largest * second) {
                     // A block of zeros, or one that is nothing beside the others.
-                    relative if relative == T::ZERO => (T::ONE, format.smallest()),
-                    relative => (relative, format.smallest()),
+                    relative if relative == T::ZERO => T::ONE,
+                    relative => relative,
                 },
             };
             // Rounding may carry the largest past the format's largest.
-            let relative = relative.to_f64().clamp(smallest, format.largest());
-            codec.encode(relative).map_or(smallest, |(_, scale)| scale)
+            relative.to_f64().clamp(smallest, largest_scale.to_f64())
         };
-        Self::Tensor { tensor_scale, block_scales: magnitudes.iter().map(of_block).collect() }
+        let relative: Vec<f64> = magnitudes.iter().map(of_block).collect();
+        Self::Tensor { tensor_scale, block_scales: ScalarCodec::new(format).nearest(&relative) }
     }
 
     /// What torchao multiplies by: the reciprocals one after the other, which is not quite the reciprocal of the product.

@@ -134,6 +134,8 @@ pub(super) enum Order {
 /// Goes through an input byte by byte, through a small window of it. Numbers are little-endian.
 pub(super) struct Cursor<'a> {
     input: &'a Input,
+    /// How much is read at once.
+    window_len: u64,
     window: Vec<u8>,
     /// Where the window begins in the file.
     start: u64,
@@ -144,12 +146,16 @@ pub(super) struct Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
-    /// How much is read at once.
-    const WINDOW: u64 = 1 << 16;
-
     /// From `start` to the end of the file.
     pub fn new(input: &'a Input, start: u64) -> Self {
-        Self { input, window: Vec::new(), start, next: 0, end: input.len() }
+        const WINDOW: u64 = 1 << 16;
+        Self { input, window_len: WINDOW, window: Vec::new(), start, next: 0, end: input.len() }
+    }
+
+    /// For a few bytes alone.
+    pub fn short(input: &'a Input, start: u64) -> Self {
+        const WINDOW: u64 = 64;
+        Self { window_len: WINDOW, ..Self::new(input, start) }
     }
 
     pub fn input(&self) -> &'a Input {
@@ -193,7 +199,7 @@ impl<'a> Cursor<'a> {
         }
         self.start += self.next as u64;
         self.next = 0;
-        let len = (self.input.len() - self.start).min(Self::WINDOW.max(count as u64));
+        let len = (self.input.len() - self.start).min(self.window_len.max(count as u64));
         self.window.resize(len as usize, 0);
         self.input.read_at(None, self.start, &mut self.window)
     }
@@ -262,7 +268,7 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
-    /// Goes to another part of the file.
+    /// Goes to another part of the file, which costs nothing where it is in the window.
     pub fn move_to(&mut self, part: std::ops::Range<u64>) {
         self.end = part.end.min(self.input.len());
         match part.start.checked_sub(self.start) {

@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::path::{Component, Path};
 use std::sync::Arc;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::source::Skipped;
 
 use super::entry::Contents;
@@ -100,7 +100,7 @@ impl Reader<'_> {
 
     /// A NodeProto: tensors among its attributes, which are no initializers.
     fn node(&mut self, cursor: &mut Cursor<'_>, depth: u32) -> Result<()> {
-        let start = cursor.position();
+        let part = cursor.position()..cursor.end();
         let (mut name, mut output) = (None, None);
         fields(cursor, |cursor, number, value| {
             match (number, value) {
@@ -113,9 +113,8 @@ impl Reader<'_> {
         // Again, with the names known, which may stand after the attributes.
         let output = output.unwrap_or_default();
         let name = name.filter(|name| !name.is_empty()).unwrap_or_else(|| output.clone());
-        let mut again = Cursor::new(cursor.input(), start);
-        again.set_end(cursor.position());
-        fields(&mut again, |cursor, number, value| match (number, value) {
+        cursor.move_to(part);
+        fields(cursor, |cursor, number, value| match (number, value) {
             (5, Value::Bytes(_)) => self.attribute(cursor, &name, &output, depth),
             _ => Ok(()),
         })
@@ -155,7 +154,13 @@ impl Reader<'_> {
             );
             return fault(reason);
         }
-        let input = Input::open(&self.input.path().parent().unwrap_or(Path::new("")).join(location))?;
+        let input = match Input::open(&self.input.path().parent().unwrap_or(Path::new("")).join(location)) {
+            Ok(input) => input,
+            Err(Error::File { reason, .. }) => {
+                return fault(format!("its values are in the file `{}` beside this one: {reason}", shown(location)));
+            }
+            Err(error) => return Err(error),
+        };
         self.external.insert(location.to_owned(), Arc::clone(&input));
         Ok(input)
     }

@@ -1,12 +1,17 @@
 //! Parquet: its columns of numbers, a page at a time. The crate parquet decodes; what it is asked for is checked against the file first.
 //! <https://parquet.apache.org/docs/file-format/>
 
+mod pages;
+
 use std::collections::HashSet;
 use std::io::{self, BufReader};
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use parquet::basic::{ConvertedType, LogicalType, Type};
+use parquet::basic::{Compression, ConvertedType, LogicalType, Type};
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use parquet::data_type::{DataType, DoubleType, FixedLenByteArrayType, FloatType, Int32Type, Int64Type};
 use parquet::errors::ParquetError;
@@ -38,14 +43,21 @@ impl Length for Chunks {
 }
 
 /// An input from one place on.
-struct From {
-    input: Arc<Input>,
+struct From<I> {
+    input: I,
     next: u64,
+    end: u64,
 }
 
-impl io::Read for From {
+impl<'a> From<&'a Input> {
+    fn part(input: &'a Input, part: Range<u64>) -> Self {
+        Self { input, next: part.start, end: part.end }
+    }
+}
+
+impl<I: std::ops::Deref<Target = Input>> io::Read for From<I> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let len = (out.len() as u64).min(self.input.len().saturating_sub(self.next)) as usize;
+        let len = (out.len() as u64).min(self.end.saturating_sub(self.next)) as usize;
         self.input.read_at(None, self.next, &mut out[..len]).map_err(io::Error::other)?;
         self.next += len as u64;
         Ok(len)
@@ -53,10 +65,10 @@ impl io::Read for From {
 }
 
 impl ChunkReader for Chunks {
-    type T = BufReader<From>;
+    type T = BufReader<From<Arc<Input>>>;
 
     fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
-        Ok(BufReader::new(From { input: Arc::clone(&self.0), next: start }))
+        Ok(BufReader::new(From { input: Arc::clone(&self.0), next: start, end: self.0.len() }))
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
@@ -79,9 +91,23 @@ struct Table {
 }
 
 impl Table {
-    /// The error for what the crate says.
-    fn failed(&self, tensor: &str, error: ParquetError) -> Error {
-        failed(&self.input, Some(tensor), error)
+    /// Where the pages of a column in a group of rows are.
+    fn pages(&self, tensor: &str, group: usize, column: usize) -> Result<Range<u64>> {
+        let chunk = self.reader.metadata().row_groups().get(group).and_then(|group| group.columns().get(column));
+        let fault = |reason: String| Err(self.input.fault(Some(tensor), None, reason));
+        let Some(chunk) = chunk else {
+            return fault(format!("it is missing in group {group}: the file is damaged"));
+        };
+        let start = chunk.dictionary_page_offset().unwrap_or(chunk.data_page_offset());
+        let len = chunk.compressed_size();
+        let part = u64::try_from(start).ok().zip(u64::try_from(len).ok());
+        let part = part.and_then(|(start, len)| Some(start..start.checked_add(len).filter(|&end| end <= self.input.len())?));
+        match part {
+            Some(part) if chunk.data_page_offset() >= 0 => Ok(part),
+            _ => fault(format!(
+                "its values in group {group} are said to be {len} bytes from byte {start} on, which there are not: the file is cut short or damaged, get it again"
+            )),
+        }
     }
 }
 
@@ -94,6 +120,13 @@ fn failed(input: &Input, tensor: Option<&str>, error: ParquetError) -> Error {
         other => other.to_string(),
     };
     fault(input.path(), tensor, None, format!("it cannot be decoded, {text}: the file is damaged, get it again"))
+}
+
+/// What the crate says. It checks most of what it is given, but not all, and may panic on a damaged file.
+fn guarded<T>(input: &Input, tensor: Option<&str>, body: impl FnOnce() -> Result<T, ParquetError>) -> Result<T> {
+    let result = catch_unwind(AssertUnwindSafe(body));
+    let result = result.unwrap_or_else(|_| Err(ParquetError::General("what it says of itself cannot be".to_owned())));
+    result.map_err(|error| failed(input, tensor, error))
 }
 
 pub(super) fn read(input: &Arc<Input>) -> Result<Contents> {
@@ -112,7 +145,7 @@ pub(super) fn read(input: &Arc<Input>) -> Result<Contents> {
             format!("the metadata is said to have {len} bytes, which cannot be: the file is damaged"),
         ));
     }
-    let reader = SerializedFileReader::new(Chunks(Arc::clone(input))).map_err(|error| failed(input, None, error))?;
+    let reader = guarded(input, None, || SerializedFileReader::new(Chunks(Arc::clone(input))))?;
     let mut starts = vec![0_usize];
     for group in reader.metadata().row_groups() {
         let rows = usize::try_from(group.num_rows()).ok().and_then(|rows| rows.checked_add(*starts.last()?));
@@ -154,12 +187,32 @@ pub(super) fn read(input: &Arc<Input>) -> Result<Contents> {
             Ok(_) if rows == 0 => Err(EMPTY),
             numbers => numbers,
         };
+        let is_legacy = (0..table.starts.len() - 1).any(|group| {
+            table
+                .reader
+                .metadata()
+                .row_group(group)
+                .columns()
+                .get(number)
+                .is_some_and(|chunk| chunk.compression() == Compression::LZ4)
+        });
+        let numbers = numbers.and_then(|numbers| {
+            if is_legacy {
+                Err("it is compressed by LZ4 as only old writers do: write it with LZ4_RAW, snappy or zstd")
+            } else {
+                Ok(numbers)
+            }
+        });
         match numbers {
             Ok(numbers) => {
+                for group in 0..table.starts.len() - 1 {
+                    table.pages(&name, group, number)?;
+                }
+                let checked = table.starts.iter().skip(1).map(|_| AtomicBool::new(false)).collect();
                 let info = TensorInfo { name, shape: vec![rows], dtype: numbers.dtype(), stored };
                 contents.entries.push(Entry {
                     info,
-                    values: Values::Numbers(Box::new(Column { table: Arc::clone(&table), number, numbers })),
+                    values: Values::Numbers(Box::new(Column { table: Arc::clone(&table), number, numbers, checked })),
                 });
             }
             Err(reason) => contents.skipped.push(Skipped { name, stored, reason: reason.to_owned() }),
@@ -254,6 +307,8 @@ struct Column {
     table: Arc<Table>,
     number: usize,
     numbers: Numbers,
+    /// Whether the sizes of the pages were looked at, for each group of rows.
+    checked: Vec<AtomicBool>,
 }
 
 impl Column {
@@ -274,12 +329,16 @@ impl Column {
         while !rest.is_empty() && group + 1 < starts.len() {
             let (first, end) = (starts[group], starts[group + 1]);
             let (part, after) = rest.split_at_mut(rest.len().min(end - row));
-            let failed = |error| self.table.failed(tensor, error);
-            let column = reader.get_row_group(group).and_then(|group| group.get_column_reader(self.number)).map_err(failed)?;
+            if let Some(checked) = self.checked.get(group).filter(|checked| !checked.load(Ordering::Relaxed)) {
+                let compression = reader.metadata().row_group(group).column(self.number).compression();
+                pages::check(input, tensor, self.table.pages(tensor, group, self.number)?, compression)?;
+                checked.store(true, Ordering::Relaxed);
+            }
+            let column = guarded(input, Some(tensor), || reader.get_row_group(group)?.get_column_reader(self.number))?;
             let Some(mut column) = of(column) else {
                 return damaged("its pages are of another type than its metadata says: the file is damaged".to_owned());
             };
-            let skipped = column.skip_records(row - first).map_err(failed)?;
+            let skipped = guarded(input, Some(tensor), || column.skip_records(row - first))?;
             let (mut values, mut levels) = (Vec::new(), Vec::new());
             let mut done = 0;
             while done < part.len() {
@@ -287,7 +346,8 @@ impl Column {
                 levels.clear();
                 // Room for them is made at once.
                 let most = (part.len() - done).min(1 << 16);
-                let (records, found, _) = column.read_records(most, Some(&mut levels), None, &mut values).map_err(failed)?;
+                let (records, found, _) =
+                    guarded(input, Some(tensor), || column.read_records(most, Some(&mut levels), None, &mut values))?;
                 if records == 0 || skipped < row - first {
                     let reason = format!(
                         "rows {first} to {end} are said to be there, but there are {}: the file is damaged, get it again",

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use crate::error::Result;
 
 use super::claims::Claims;
+use super::entry::MAX_TENSORS;
 use super::input::{Cursor, Input};
 
 pub(super) use inflate::MemberBytes;
@@ -111,7 +112,7 @@ fn directory(input: &Input) -> Result<Directory> {
         }
     };
     let Directory { start, len, members } = directory;
-    if start.checked_add(len).is_none_or(|end| end > limit) || members > len / 46 || len > MAX_DIRECTORY {
+    if start.checked_add(len).is_none_or(|end| end > limit) || members > (len / 46).min(MAX_TENSORS) || len > MAX_DIRECTORY {
         let reason = format!(
             "the directory of this zip archive is said to have {members} members in {len} bytes from byte {start} on, which cannot be: it is damaged, get it again"
         );
@@ -150,7 +151,7 @@ fn members(input: &Input) -> Result<Vec<Member>> {
     let mut claims = Claims::default();
     for _ in 0..count {
         let at = cursor.position();
-        let Some((member, header)) = member(&mut cursor)? else { continue };
+        let Some((member, header)) = member(&mut cursor, start)? else { continue };
         if !names.insert(member.name.clone()) {
             return Err(input.fault(
                 Some(&member.name),
@@ -165,8 +166,8 @@ fn members(input: &Input) -> Result<Vec<Member>> {
     Ok(members)
 }
 
-/// The next member of the directory and where its own header is; `None` for a folder.
-fn member(cursor: &mut Cursor<'_>) -> Result<Option<(Member, u64)>> {
+/// The next member of the directory and where its own header is; `None` for a folder. All of it is before `limit`.
+fn member(cursor: &mut Cursor<'_>, limit: u64) -> Result<Option<(Member, u64)>> {
     let (input, at) = (cursor.input(), cursor.position());
     if cursor.array()? != *b"PK\x01\x02" {
         return Err(input.fault(
@@ -200,15 +201,20 @@ fn member(cursor: &mut Cursor<'_>) -> Result<Option<(Member, u64)>> {
     if name.ends_with('/') && len == 0 {
         return Ok(None);
     }
-    let mut local = Cursor::new(input, header.min(input.len()));
+    let mut local = Cursor::short(input, header.min(input.len()));
     if local.array::<4>()? != *MAGIC {
         return fault(header, "the member is said to begin here, but its mark is missing: the file is damaged".to_owned());
     }
     local.skip(22)?;
     let lengths = u64::from(local.u16()?) + u64::from(local.u16()?);
     let start = local.position() + lengths;
-    if start.checked_add(compressed_len).is_none_or(|end| end > input.len()) {
-        return Err(input.cut_short(Some(&name), start, compressed_len));
+    if start.checked_add(compressed_len).is_none_or(|end| end > limit) {
+        return fault(
+            at,
+            format!(
+                "its {compressed_len} bytes from byte {start} on would end behind the begin of the directory, byte {limit}: the file is damaged"
+            ),
+        );
     }
     let method = match method {
         _ if flags & 1 != 0 => Method::Other("it is encrypted".to_owned()),

@@ -273,6 +273,44 @@ fn permuting_groups_permutes_what_they_become() {
     }
 }
 
+/// Tensors of many values are searched another way: the same numbers as sorting gives.
+#[test]
+fn the_percentile_of_many_values_is_that_of_the_sorted_ones() {
+    let exact = |mut values: Vec<f64>, p: f64| {
+        values.sort_by(f64::total_cmp);
+        let rank = p / 100.0 * (values.len() - 1) as f64;
+        let (low, high) = (values[rank.floor() as usize], values[rank.ceil() as usize]);
+        let (step, weight) = (high / 2.0 - low / 2.0, rank - rank.floor());
+        if weight < 0.5 { low + 2.0 * weight * step } else { high - 2.0 * (1.0 - weight) * step }
+    };
+    let normal = Synthetic::normal(0.1, 1.0).outliers(0.01, 50.0).seed(5);
+    let f64 = normal.tensor::<f64>("x", &[70_001]).unwrap();
+    let f32 = normal.tensor::<f32>("x", &[300_000]).unwrap();
+    let few = Tensor::from_vec("x", (0..100_000).map(|index| f64::from(index % 3) - 1.0).collect()).unwrap();
+    for x in [f64, f32, few] {
+        for p in [100.0, 99.99, 99.0, 60.0, 12.5] {
+            let magnitudes: Vec<f64> = x.to_f64_vec().iter().map(|x| x.abs()).collect();
+            let magnitude = exact(magnitudes, p);
+            match Scheme::symmetric(8).percentile(p).qparams(&x) {
+                Ok(qparams) => {
+                    let expected = match x.dtype() {
+                        Dtype::F32 => f64::from(magnitude as f32 / 127.0),
+                        Dtype::F64 => magnitude / 127.0,
+                    };
+                    assert_eq!(qparams.scale(), Some(expected), "{p} of {}", x.len());
+                }
+                Err(Error::CalibratedToZero { .. }) => assert_eq!(magnitude, 0.0),
+                Err(other) => panic!("{other}"),
+            }
+            let (low, high) = (exact(x.to_f64_vec(), (100.0 - p) / 2.0), exact(x.to_f64_vec(), (100.0 + p) / 2.0));
+            if x.dtype() == Dtype::F64 && low < high {
+                let scheme = Scheme::asymmetric(8).with_convention(Convention::Original).percentile(p);
+                assert_eq!(scheme.qparams(&x).unwrap().scale(), Some((high - low) / 255.0), "{p} of {}", x.len());
+            }
+        }
+    }
+}
+
 #[test]
 fn percentile_is_numpys() {
     // numpy.percentile([15, 20, 35, 40, 50], [2.5, 97.5]) == [15.5, 49.0]; of |x| the 40th is 29.

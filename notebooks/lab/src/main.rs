@@ -4,7 +4,7 @@
 //!
 //! * [`toolchain`], [`estimate`], which the launcher has, too; [`home`]: where sources are found and everything is kept.
 //! * [`compiler`], [`files`], [`units`], [`template`], [`slot`]: the notebooks' libraries, built once, and a clone of them for each session.
-//! * [`marks`], [`media`], [`output`], [`processes`], [`child`], [`steering`], [`cell_error`], [`prelude_lines`], [`session`]: cells are evaluated
+//! * [`marks`], [`media`], [`output`], [`processes`], [`child`], [`steering`], [`compiler_message`], [`cell_error`], [`prelude_lines`], [`magics`], [`session`]: cells are evaluated
 //!   by evcxr in a slot and run in a process of their own, whose output is taken apart.
 //! * [`html`], [`notebook`], [`page`], [`warm`], [`run`]: a notebook file through a session, and a web page of it.
 //! * [`spec`], [`kernel`]: the same session for Jupyter.
@@ -12,11 +12,13 @@
 mod cell_error;
 mod child;
 mod compiler;
+mod compiler_message;
 mod estimate;
 mod files;
 mod home;
 mod html;
 mod kernel;
+mod magics;
 mod marks;
 mod media;
 mod notebook;

@@ -103,6 +103,28 @@ fn arrays_as_numpy_has_them() {
 }
 
 #[test]
+fn blocks_as_ggufs_decoders_have_them() {
+    check_all(&["gguf"], 40);
+}
+
+#[test]
+fn initializers_as_onnx_has_them() {
+    check_all(&["onnx"], 18);
+}
+
+#[cfg(feature = "parquet")]
+#[test]
+fn columns_as_pyarrow_has_them() {
+    check_all(&["parquet"], 45);
+}
+
+#[cfg(feature = "csv")]
+#[test]
+fn columns_of_text_as_python_parses_them() {
+    check_all(&["csv"], 4);
+}
+
+#[test]
 fn the_index_and_the_folder_are_the_same_model() {
     let index = open(path("sharded/model.safetensors.index.json")).unwrap();
     assert_eq!(index.infos(), open(path("sharded")).unwrap().infos());

@@ -5,7 +5,8 @@ use quantlens::{Source, TileBuffer, open};
 
 use super::{all_bits, bits, path};
 
-const FILES: &[&str] = &["dtypes.safetensors", "arrays.npz", "compressed.npz", "fortran.npy", "fortran_3.npy"];
+const FILES: &[&str] =
+    &["dtypes.safetensors", "arrays.npz", "compressed.npz", "fortran.npy", "fortran_3.npy", "types_v3.gguf", "initializers.onnx"];
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]

@@ -7,15 +7,17 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use crossbeam_channel::Receiver;
 use jupyter_protocol::{
-    ClearOutput, ErrorOutput, ExecuteInput, ExecuteReply, ExecuteRequest, ExecutionCount, JupyterMessage, JupyterMessageContent,
-    ReplyError, ReplyStatus, Status,
+    ClearOutput, ErrorOutput, ExecuteInput, ExecuteReply, ExecuteRequest, ExecutionCount, ExpressionResult, JupyterMessage,
+    JupyterMessageContent, ReplyError, ReplyStatus, Status,
 };
+use serde_json::Map;
 
-use super::live::{Gathered, Live, Said};
+use super::live::{Gathered, Live, Said, jupyter_media};
 use super::{Shared, Wire, answers};
 use crate::cell_error::CellError;
+use crate::media::Media;
 use crate::session::Session;
-use crate::session::{Event, Front as _};
+use crate::session::{Event, Front};
 use crate::slot::Slot;
 use crate::template::Progress;
 
@@ -30,6 +32,22 @@ struct Bar {
     display_id: Option<String>,
     message: JupyterMessage,
     shown: Instant,
+}
+
+/// Keeps the value alone.
+#[derive(Default)]
+struct OnlyValue(Media);
+
+impl Front for OnlyValue {
+    fn show(&mut self, event: Event) {
+        if let Event::Value(media) = event {
+            self.0 = media;
+        }
+    }
+
+    fn ask(&mut self, _: &str, _: bool) -> Option<String> {
+        None
+    }
 }
 
 /// The thread that has the session.
@@ -177,13 +195,17 @@ impl Worker {
         let result = match session {
             Err(error) => Err(CellError::of_kernel(&format!("{error:#}"))),
             Ok(session) => {
-                let result = session.execute_begun(&request.code, &mut front);
+                let result = session.execute_begun(&request.code, self.count, &mut front);
                 result.unwrap_or_else(|error| Err(CellError::of_kernel(&format!("{error:#}"))))
             }
         };
         front.show(Event::ProgressEnd);
         front.say_gathered();
-        let reply = ExecuteReply { execution_count: count, user_expressions: Some(HashMap::new()), ..ExecuteReply::default() };
+        let expressions = match (&result, session) {
+            (Ok(()), Ok(session)) => self.evaluated(request, session),
+            _ => HashMap::new(),
+        };
+        let reply = ExecuteReply { execution_count: count, user_expressions: Some(expressions), ..ExecuteReply::default() };
         match result {
             Ok(()) => self.wire.reply(reply, message),
             Err(error) => {
@@ -201,6 +223,26 @@ impl Worker {
                 self.wire.reply(ExecuteReply { status: ReplyStatus::Error, error, ..reply }, message);
             }
         }
+    }
+
+    /// What a client asks for beside a cell: the values of expressions, of which nothing else is seen.
+    fn evaluated(&self, request: &ExecuteRequest, session: &mut Session) -> HashMap<String, ExpressionResult> {
+        let asked = request.user_expressions.iter().flatten();
+        let evaluate = |(name, code): (&String, &String)| {
+            let mut front = OnlyValue::default();
+            let result = session.execute(code, self.count, &mut front);
+            let result = result.unwrap_or_else(|error| Err(CellError::of_kernel(&format!("{error:#}"))));
+            let result = match result {
+                Ok(()) => ExpressionResult::Ok { data: jupyter_media(front.0), metadata: Map::new() },
+                Err(error) => ExpressionResult::Error {
+                    ename: error.kind.name().to_owned(),
+                    traceback: error.traceback(),
+                    evalue: error.message,
+                },
+            };
+            (name.clone(), result)
+        };
+        asked.map(evaluate).collect()
     }
 
     /// A cell behind one that failed or was interrupted.

@@ -1,0 +1,124 @@
+//! What the pages of a column are said to take, looked at before the crate parquet makes room for it: a page header is a Thrift struct in the compact
+//! protocol. <https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md>
+
+use std::io::{self, Read};
+use std::ops::Range;
+
+use flate2::read::MultiGzDecoder;
+use parquet::basic::Compression;
+
+use crate::error::Result;
+
+use super::super::input::{Cursor, Input};
+use super::super::protobuf::varint;
+
+/// The largest page when it is decompressed. Writers make pages of about 1 MB.
+const MAX_PAGE: u64 = 1 << 27;
+
+/// How deep the structs of a header lie in one another.
+const MAX_DEPTH: u32 = 8;
+
+/// Checks the pages of a column in one group of rows, which are in this part of the file.
+pub(super) fn check(input: &Input, tensor: &str, part: Range<u64>, compression: Compression) -> Result<()> {
+    let mut cursor = Cursor::new(input, 0);
+    cursor.move_to(part.clone());
+    while cursor.position() < part.end {
+        let at = cursor.position();
+        let fault = |reason: String| Err(input.fault(Some(tensor), Some(at), reason));
+        let Header { compressed, uncompressed } = header(&mut cursor)?;
+        let (Ok(compressed), Ok(uncompressed)) = (u64::try_from(compressed), u64::try_from(uncompressed)) else {
+            return fault(format!(
+                "a page is said to have {compressed} bytes, and {uncompressed} when it is decompressed: the file is damaged"
+            ));
+        };
+        if uncompressed > MAX_PAGE || compressed > MAX_PAGE {
+            let reason = format!(
+                "a page has {} bytes, but at most {MAX_PAGE} are read: write the file with smaller pages",
+                uncompressed.max(compressed)
+            );
+            return fault(reason);
+        }
+        let start = cursor.position();
+        cursor.skip(compressed)?;
+        if matches!(compression, Compression::GZIP(_)) {
+            // That decoder goes on for as long as there is something.
+            let bytes = super::From::part(input, start..start + compressed);
+            let found = io::copy(&mut MultiGzDecoder::new(bytes).take(uncompressed + 1), &mut io::sink());
+            if found.is_ok_and(|found| found > uncompressed) {
+                return fault(format!(
+                    "a page has more than the {uncompressed} bytes that it is said to have: the file is damaged or made to mislead"
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What a page header says of the page's size.
+struct Header {
+    compressed: i64,
+    uncompressed: i64,
+}
+
+const STRUCT: u8 = 12;
+
+fn header(cursor: &mut Cursor<'_>) -> Result<Header> {
+    let mut header = Header { compressed: -1, uncompressed: -1 };
+    let mut field = 0;
+    loop {
+        let (kind, delta) = kind_and_size(cursor)?;
+        if kind == 0 {
+            return Ok(header);
+        }
+        field = if delta == 0 { signed(cursor)? } else { i64::wrapping_add(field, delta.into()) };
+        match (field, kind) {
+            (2, 4..=6) => header.uncompressed = signed(cursor)?,
+            (3, 4..=6) => header.compressed = signed(cursor)?,
+            _ => skip(cursor, kind, false, 0)?,
+        }
+    }
+}
+
+/// The lower and the upper half of a byte.
+fn kind_and_size(cursor: &mut Cursor<'_>) -> Result<(u8, u8)> {
+    cursor.u8().map(|byte| (byte & 15, byte >> 4))
+}
+
+/// A number whose lowest bit is its sign.
+fn signed(cursor: &mut Cursor<'_>) -> Result<i64> {
+    varint(cursor).map(|number| (number >> 1).cast_signed() ^ -(number & 1).cast_signed())
+}
+
+/// Leaves out a value. Truth values take a byte only in lists.
+fn skip(cursor: &mut Cursor<'_>, kind: u8, is_element: bool, depth: u32) -> Result<()> {
+    if depth > MAX_DEPTH {
+        return Err(cursor.fault(None, "the header of a page is deeper than any: the file is damaged"));
+    }
+    match kind {
+        1 | 2 if !is_element => Ok(()),
+        1..=3 => cursor.skip(1),
+        4..=6 => varint(cursor).map(drop),
+        7 => cursor.skip(8),
+        8 => {
+            let len = varint(cursor)?;
+            cursor.skip(len)
+        }
+        9 | 10 => {
+            let (kind, size) = kind_and_size(cursor)?;
+            let size = if size == 15 { varint(cursor)? } else { size.into() };
+            (0..size).try_for_each(|_| skip(cursor, kind, true, depth + 1))
+        }
+        STRUCT => loop {
+            let (kind, delta) = kind_and_size(cursor)?;
+            if kind == 0 {
+                return Ok(());
+            }
+            if delta == 0 {
+                varint(cursor)?;
+            }
+            skip(cursor, kind, false, depth + 1)?;
+        },
+        _ => Err(cursor
+            .fault(None, format!("the header of a page has a field of type {kind}, which there is not: the file is damaged"))),
+    }
+}
