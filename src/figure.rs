@@ -397,7 +397,15 @@ impl Figure {
             let [(a, b), (c, d)] = [pixel(&area.corners[0]), pixel(&area.corners[1])];
             [a.min(c), b.min(d), a.max(c), b.max(d)]
         };
-        let areas: Vec<label::Area> = if labels.is_empty() { Vec::new() } else { self.areas.iter().map(area).collect() };
+        let mut areas: Vec<label::Area> = Vec::new();
+        if !labels.is_empty() {
+            areas.extend(self.areas.iter().map(area));
+            let lines = self.series.iter().filter(|series| matches!(series.style, Style::Line | Style::Dashed));
+            for series in lines {
+                let corners: Vec<(i32, i32)> = series.points.iter().map(pixel).collect();
+                areas.extend(corners.windows(2).flat_map(|pair| label::along(pair[0], pair[1])));
+            }
+        }
         label::draw(root, &labels, &marked, &areas, [x.start, y.start, x.end, y.end])
     }
 
