@@ -5,7 +5,7 @@ import re
 import tempfile
 import unittest
 
-from test_kernel import FIRST_CELL, Kernel, slots_in_use, text_of
+from test_kernel import FIRST_CELL, NOTEBOOKS, PATIENCE, Kernel, slots_in_use, text_of
 
 
 def shown(outputs):
@@ -417,3 +417,42 @@ class Statics(Cells):
         self.kernel.run("std::process::abort()")
         self.assert_shows("LEVEL.fetch_add(1, Ordering::Relaxed)", "2")
         self.assert_shows("LEVEL.load(Ordering::Relaxed)", "3")
+
+
+class Between(Cells):
+    def test_what_a_thread_prints_between_cells_is_seen_at_once(self):
+        with tempfile.TemporaryDirectory() as directory:
+            go = pathlib.Path(directory) / "go"
+            code = f'let path = std::path::PathBuf::from({str(go)!r});'.replace("'", '"')
+            # It prints only when the cell has ended, as the file says.
+            message_id = self.kernel.send(
+                code + "\nstd::thread::spawn(move || { while !path.exists() { std::thread::sleep(std::time::Duration::from_millis(20)); } "
+                'println!("from the thread"); });'
+            )
+            list(self.kernel.messages(message_id))
+            self.assertEqual(self.kernel.reply(message_id)["status"], "ok")
+            go.touch()
+            while (message := self.kernel.client.get_iopub_msg(timeout=PATIENCE))["msg_type"] != "stream":
+                pass
+            self.assertEqual(message["content"]["text"], "from the thread\n")
+            self.assertEqual(message["parent_header"]["msg_id"], message_id)
+
+    def test_the_compilers_errors_say_what_to_write(self):
+        self.assertIn('.ok_or("there is none")?', self.error_of("let none: Option<i32> = None;\nnone?"))
+        self.assertIn('items.collect::<Vec<_>>()', self.error_of('for x in track("odd", (0..9).filter(|x| x % 2 == 1)) {}'))
+
+
+class Page(Cells):
+    def test_the_examples_of_the_page_do_what_it_says(self):
+        page = (NOTEBOOKS / "lab" / "cells.md").read_text()
+        blocks = re.findall(r"```(rust|text)\n(.*?)```", page, re.DOTALL)
+        self.assertGreater(len(blocks), 15)
+        said = ""
+        for kind, text in blocks:
+            if kind == "rust":
+                _, outputs = self.kernel.run(text)
+                values = [shown([output]) or "" for output in outputs] + notes(outputs)
+                errors = ["\n".join(content["traceback"]) for kind, content in outputs if kind == "error"]
+                said = "\n".join(values + errors)
+            else:
+                self.assertIn(text.strip("\n"), said)
