@@ -771,13 +771,6 @@ impl EvalContext {
             places.add(state.build_num, state.cell, &code);
         }
         phases.phase_complete("Final compile");
-        if std::env::var_os("QL_DEBUG").is_some() {
-            eprintln!("PHASES {:?}", phases.phases);
-            let _ = std::fs::copy(
-                state.config.src_dir().join("lib.rs"),
-                format!("/tmp/labtry/gen/{}.rs", state.cell),
-            );
-        }
 
         let mut output = self.run_and_capture_output(state, &so_file, callbacks)?;
         output.notes = state.temporaries.iter().map(Temporary::note).collect();
