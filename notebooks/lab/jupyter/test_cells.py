@@ -232,6 +232,12 @@ class ErrorsPoint(Cells):
         reply, _ = self.kernel.run("let none: Option<i32> = None;\n[1].iter().map(|_| none.unwrap()).sum::<i32>()")
         self.assertIn(f"at cell {reply['execution_count']}, line 2", reply["traceback"][1])
 
+    def test_a_cell_that_catches_thousands_of_panics_does_not_wait_for_them(self):
+        code = 'let caught = (0..3000).filter(|_| std::panic::catch_unwind(|| panic!("again")).is_err()).count();\ncaught'
+        outputs = self.assert_shows(code, "3000")
+        said = text_of(outputs, "stderr")
+        self.assertEqual(said.count("panic: again\n  at cell"), 3000)
+
     def test_a_statement_shows_nothing(self):
         self.kernel.ok("let items = vec![1, 2]; let gone = vec![3];")
         for code in ["for _item in items {}", "drop(gone)", "()"]:
