@@ -147,6 +147,11 @@ impl Figure {
         }
     }
 
+    /// Another title.
+    pub fn titled(self, title: impl Into<String>) -> Self {
+        Self { title: title.into(), ..self }
+    }
+
     /// A line under the title: what the data is.
     pub fn subtitle(self, subtitle: impl Into<String>) -> Self {
         Self { subtitle: subtitle.into(), ..self }
@@ -157,7 +162,8 @@ impl Figure {
         Self { x_label: x_label.into(), y_label: y_label.into(), ..self }
     }
 
-    /// Rows instead of an axis of numbers: y = 0, 1, 2 and so on stand from the top down and have these names.
+    /// Rows instead of an axis of numbers: y = 0, 1, 2 and so on stand from the top down and have these names, for which there is
+    /// as much room as they need, up to half of the figure.
     ///
     /// ```
     /// # use quantlens::figure::{Figure, Ink, Marker, Style};
@@ -267,12 +273,18 @@ impl Figure {
 
         let header = self.draw_header(root)?;
         let (_, body) = root.split_vertically(header);
+        let mut y_label_area = 72;
+        for name in &self.y_names {
+            let (width, _) = root.estimate_text_size(name, &text(14)).map_err(draw_error)?;
+            // The axis' own title and a tick stand there, too.
+            y_label_area = y_label_area.max(width.saturating_add(36)).min(SIZE.0 / 2);
+        }
         let mut chart = ChartBuilder::on(&body)
             .margin_left(10)
             .margin_right(24)
             .margin_bottom(8)
             .x_label_area_size(48)
-            .y_label_area_size(72)
+            .y_label_area_size(y_label_area)
             .build_cartesian_2d(x_range.clone(), y_range.clone())
             .map_err(draw_error)?;
         let x_step = x_range.end - x_range.start;
