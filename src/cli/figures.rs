@@ -37,14 +37,22 @@ pub fn error_against_bits(summaries: &[Summary]) -> Result<Option<Figure>, Stop>
     Ok(Some(figure.subtitle(subtitle).axes("bits an element", "median SQNR (dB)")))
 }
 
+/// A tensor or a channel.
+struct Suffering {
+    name: String,
+    /// How far it is from the median of the scheme that it suffers most under, in decibels; negative below.
+    below: f64,
+    /// Number of the scheme and SQNR in decibels.
+    points: Vec<(usize, f64)>,
+}
+
 /// The tensors that lie furthest below what their schemes usually keep, and what they keep under each; `None` without two of them.
 pub fn worst_tensors(table: &Table, summaries: &[Summary]) -> Option<Figure> {
     const TENSORS: usize = 12;
     /// As many as colours and markers tell apart at a glance.
     const SCHEMES: usize = 8;
     let drawn: Vec<&Summary> = summaries.iter().filter(|summary| summary.median_sqnr_db.is_finite()).take(SCHEMES).collect();
-    // By tensor: how far below the median it is at worst, and its points.
-    let mut tensors: Vec<(String, f64, Vec<(usize, f64)>)> = Vec::new();
+    let mut tensors: Vec<Suffering> = Vec::new();
     let mut places = std::collections::HashMap::new();
     for row in 0..table.height() {
         let Some(scheme) = drawn.iter().position(|one| one.scheme == table.text("scheme", row)) else { continue };
@@ -59,16 +67,16 @@ pub fn worst_tensors(table: &Table, summaries: &[Summary]) -> Option<Figure> {
         };
         let place = *places.entry((table.text("file", row), name.clone())).or_insert(tensors.len());
         if place == tensors.len() {
-            tensors.push((name, f64::INFINITY, Vec::new()));
+            tensors.push(Suffering { name, below: f64::INFINITY, points: Vec::new() });
         }
-        let (_, below, points) = &mut tensors[place];
-        *below = below.min(sqnr_db - drawn[scheme].median_sqnr_db);
-        points.push((scheme, sqnr_db));
+        let tensor = &mut tensors[place];
+        tensor.below = tensor.below.min(sqnr_db - drawn[scheme].median_sqnr_db);
+        tensor.points.push((scheme, sqnr_db));
     }
     let all = tensors.len();
-    tensors.sort_by(|a, b| a.1.total_cmp(&b.1));
+    tensors.sort_by(|a, b| a.below.total_cmp(&b.below));
     tensors.truncate(TENSORS);
-    let (name, below, points) = tensors.first().filter(|_| tensors.len() > 1)?;
+    let Suffering { name, below, points } = tensors.first().filter(|_| tensors.len() > 1)?;
     // Where it is so far below.
     let &(scheme, sqnr_db) = points.iter().min_by(|a, b| {
         let below = |point: &(usize, f64)| point.1 - drawn[point.0].median_sqnr_db;
@@ -90,10 +98,11 @@ pub fn worst_tensors(table: &Table, summaries: &[Summary]) -> Option<Figure> {
             tensors.len()
         ))
         .axes("SQNR (dB)", "")
-        .rows(tensors.iter().map(|(name, ..)| shortened(name, 44)));
+        .rows(tensors.iter().map(|tensor| shortened(&tensor.name, 44)));
     for (index, one) in drawn.iter().enumerate() {
-        let of_scheme = |(row, (_, _, points)): (usize, &(String, f64, Vec<(usize, f64)>))| {
-            points.iter().filter(|point| point.0 == index).map(|point| (point.1, row as f64)).collect::<Vec<_>>()
+        let of_scheme = |(row, tensor): (usize, &Suffering)| {
+            let points = tensor.points.iter().filter(|point| point.0 == index);
+            points.map(|point| (point.1, row as f64)).collect::<Vec<_>>()
         };
         let points: Vec<(f64, f64)> = tensors.iter().enumerate().flat_map(of_scheme).collect();
         figure = figure.series(one.scheme.as_str(), Ink::of_series(index), Style::Points(Marker::of_series(index)), points);

@@ -23,44 +23,52 @@ const GAP: usize = 2;
 /// A text is not cut to less than this.
 const SHORTEST: usize = 12;
 
-/// The table with as many columns as fit. If not even the two most important fit, texts lose their beginning or end.
+/// A column that is printed.
+struct Printed {
+    name: &'static str,
+    is_text: bool,
+    width: usize,
+    cells: Vec<String>,
+}
+
+/// The table with as many columns as fit. If not even the three most important fit, texts lose their beginning.
 pub fn text_of(table: &Table, shown: &Shown, width: Option<usize>) -> String {
-    let cells = |name: &&'static str| {
+    let printed = |name: &&'static str| {
         let column = table.column(name)?;
         let cells: Vec<String> = (0..table.height()).map(|row| column.cell(row).shown(name)).collect();
         let longest = cells.iter().map(|cell| measure_text_width(cell)).max().unwrap_or(0);
-        Some((*name, column.is_text(), longest.max(name.len()), cells))
+        Some(Printed { name, is_text: column.is_text(), width: longest.max(name.len()), cells })
     };
-    let mut columns: Vec<_> = shown.importance.iter().filter_map(cells).collect();
+    let mut columns: Vec<Printed> = shown.importance.iter().filter_map(printed).collect();
     let room = width.unwrap_or(usize::MAX);
-    let total = |columns: &[(&str, bool, usize, Vec<String>)]| columns.iter().map(|column| column.2 + GAP).sum::<usize>() - GAP;
-    // The names may become shorter before the third most important is left out.
+    let total = |columns: &[Printed]| columns.iter().map(|column| column.width + GAP).sum::<usize>().saturating_sub(GAP);
+    // Before one of these is left out, names become shorter.
     const ESSENTIAL: usize = 3;
     while columns.len() > ESSENTIAL && total(&columns) > room {
         columns.pop();
     }
     while total(&columns) > room {
-        let longest = columns.iter_mut().filter(|column| column.1 && column.2 > SHORTEST).max_by_key(|column| column.2);
-        let Some(longest) = longest else { break };
-        longest.2 -= 1;
+        let texts = columns.iter_mut().filter(|column| column.is_text && column.width > SHORTEST);
+        let Some(longest) = texts.max_by_key(|column| column.width) else { break };
+        longest.width -= 1;
     }
-    columns.sort_by_key(|column| shown.order.iter().position(|name| *name == column.0));
+    columns.sort_by_key(|column| shown.order.iter().position(|name| *name == column.name));
 
     let mut text = String::new();
-    let mut line = |cell: &dyn Fn(&(&'static str, bool, usize, Vec<String>)) -> String| {
+    let mut line = |cell: &dyn Fn(&Printed) -> String| {
         let padded = columns.iter().map(|column| {
-            let content = shortened(&cell(column), column.2);
-            let padding = " ".repeat(column.2.saturating_sub(measure_text_width(&content)));
-            if column.1 { content + &padding } else { padding + &content }
+            let content = shortened(&cell(column), column.width);
+            let padding = " ".repeat(column.width.saturating_sub(measure_text_width(&content)));
+            if column.is_text { content + &padding } else { padding + &content }
         });
         let joined = padded.collect::<Vec<_>>().join(&" ".repeat(GAP));
         text.push_str(joined.trim_end());
         text.push('\n');
     };
-    line(&|column| column.0.to_owned());
-    line(&|column| "─".repeat(column.2));
+    line(&|column| column.name.to_owned());
+    line(&|column| "─".repeat(column.width));
     for row in 0..table.height() {
-        line(&|column| column.3[row].clone());
+        line(&|column| column.cells[row].clone());
     }
     text
 }
