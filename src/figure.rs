@@ -169,6 +169,11 @@ impl Figure {
         }
     }
 
+    /// Another title.
+    pub fn titled(self, title: impl Into<String>) -> Self {
+        Self { title: title.into(), ..self }
+    }
+
     /// A line under the title: what the data is.
     pub fn subtitle(self, subtitle: impl Into<String>) -> Self {
         Self { subtitle: subtitle.into(), ..self }
@@ -179,7 +184,8 @@ impl Figure {
         Self { x_label: x_label.into(), y_label: y_label.into(), ..self }
     }
 
-    /// Rows instead of an axis of numbers: y = 0, 1, 2 and so on stand from the top down and have these names.
+    /// Rows instead of an axis of numbers: y = 0, 1, 2 and so on stand from the top down and have these names, for which there is
+    /// as much room as they need, up to half of the figure.
     ///
     /// ```
     /// # use quantlens::figure::{Figure, Ink, Marker, Style};
