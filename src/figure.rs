@@ -169,6 +169,11 @@ impl Figure {
         }
     }
 
+    /// Another title.
+    pub fn titled(self, title: impl Into<String>) -> Self {
+        Self { title: title.into(), ..self }
+    }
+
     /// A line under the title: what the data is.
     pub fn subtitle(self, subtitle: impl Into<String>) -> Self {
         Self { subtitle: subtitle.into(), ..self }
@@ -179,7 +184,8 @@ impl Figure {
         Self { x_label: x_label.into(), y_label: y_label.into(), ..self }
     }
 
-    /// Rows instead of an axis of numbers: y = 0, 1, 2 and so on stand from the top down and have these names.
+    /// Rows instead of an axis of numbers: y = 0, 1, 2 and so on stand from the top down and have these names, for which there is
+    /// as much room as they need, up to half of the figure.
     ///
     /// ```
     /// # use quantlens::figure::{Figure, Ink, Marker, Style};
@@ -397,7 +403,15 @@ impl Figure {
             let [(a, b), (c, d)] = [pixel(&area.corners[0]), pixel(&area.corners[1])];
             [a.min(c), b.min(d), a.max(c), b.max(d)]
         };
-        let areas: Vec<label::Area> = if labels.is_empty() { Vec::new() } else { self.areas.iter().map(area).collect() };
+        let mut areas: Vec<label::Area> = Vec::new();
+        if !labels.is_empty() {
+            areas.extend(self.areas.iter().map(area));
+            let lines = self.series.iter().filter(|series| matches!(series.style, Style::Line | Style::Dashed));
+            for series in lines {
+                let corners: Vec<(i32, i32)> = series.points.iter().map(pixel).collect();
+                areas.extend(corners.windows(2).flat_map(|pair| label::along(pair[0], pair[1])));
+            }
+        }
         label::draw(root, &labels, &marked, &areas, [x.start, y.start, x.end, y.end])
     }
 

@@ -43,6 +43,19 @@ pub(super) fn draw<DB: DrawingBackend>(
     Ok(())
 }
 
+/// Small areas that a line between two points goes through.
+pub(super) fn along(from: (i32, i32), to: (i32, i32)) -> impl Iterator<Item = Area> {
+    const STEP: i32 = 4;
+    let (wide, high) = (to.0 - from.0, to.1 - from.1);
+    let steps = (wide.abs().max(high.abs()) / STEP).max(1);
+    (0..=steps).map(move |step| {
+        // In 64 bits, for a line may go far.
+        let at = |from: i32, length: i32| from + (i64::from(length) * i64::from(step) / i64::from(steps)) as i32;
+        let (x, y) = (at(from.0, wide), at(from.1, high));
+        [x - 2, y - 2, x + 2, y + 2]
+    })
+}
+
 /// Upper left corners of a text of this size around a point: on the left first, where a rising line leaves room.
 fn beside(x: i32, y: i32, width: i32, height: i32) -> [(i32, i32); 6] {
     let (gap, middle) = (REACH + 3, y - height / 2);

@@ -106,21 +106,21 @@ pub fn frontier(table: &DataFrame) -> Result<Figure> {
 const PARTS: [(&str, &str, Ink); 7] = [
     ("rounding", "rounding", Ink::Blue),
     ("clipping", "clipping", Ink::Vermillion),
-    ("widening_to_zero", "widening to 0", Ink::Green),
-    ("zero_point", "whole zero point", Ink::Purple),
+    ("widening_to_zero", "a range with 0", Ink::Green),
+    ("zero_point", "a whole zero point", Ink::Purple),
     ("symmetry", "symmetry", Ink::Orange),
-    ("scale_storage", "stored scale", Ink::SkyBlue),
+    ("scale_storage", "the stored scale", Ink::SkyBlue),
     ("arithmetic", "arithmetic", Ink::Black),
 ];
 
-/// A [`crate::ledger`] as stacked bars, one a row: the parts in percent of the row's squared error, those below 0 to the left. At the end stands the SQNR. A
+/// A [`crate::ledger`] as stacked bars, one a row: the parts in percent of the row's squared error. At the end stands the SQNR. A
 /// quantizer that is no scheme has a grey bar, for its parts are not known; a row without error has none.
 ///
 /// ```
 /// # use quantlens::{Scheme, Synthetic, ledger, plot};
 /// let weights = Synthetic::normal(0.0, 0.02).seed(1).tensor::<f32>("weights", &[64, 128])?;
-/// let figure = plot::ledger(&ledger(&weights, &[Scheme::symmetric(4).per_group(32), Scheme::mxfp4()])?)?;
-/// assert!(figure.title().starts_with("stored scale is 2"));
+/// let figure = plot::ledger(&ledger(&weights, &[Scheme::asymmetric(4).per_group(32), Scheme::mxfp4()])?)?;
+/// assert!(figure.title().ends_with("% of the error of mxfp4 is due to the stored scale"));
 /// # Ok::<(), quantlens::Error>(())
 /// ```
 ///
@@ -140,7 +140,7 @@ pub fn ledger(table: &DataFrame) -> Result<Figure> {
         pairs().filter(|&(part, row)| share(part, row).is_finite()).max_by(|a, b| share(a.0, a.1).total_cmp(&share(b.0, b.1)));
     let title = match largest {
         Some((part, row)) if share(part, row) >= 1.0 => {
-            format!("{} is {:.0}% of the error of {}", PARTS[part].1, share(part, row), rows[row])
+            format!("{:.0}% of the error of {} is due to {}", share(part, row), rows[row], PARTS[part].1)
         }
         Some(_) => "Rounding is all of the error".to_owned(),
         None => "Of none of these are the parts known".to_owned(),

@@ -115,7 +115,7 @@ fn heatmap_of(tensor: &Tensor, quantizer: &dyn Quantizer) -> Result<Figure> {
     }
     let rms: Vec<f64> = sums.iter().map(|(sum, count)| (sum / *count as f64).sqrt()).collect();
     let (lowest, highest) = (rms.iter().copied().fold(f64::INFINITY, f64::min), rms.iter().copied().fold(0.0, f64::max));
-    if !(highest > 0.0) {
+    if highest <= 0.0 {
         return Err(Error::Nothing { what: "heatmap", reason: "nothing is lost".to_owned() });
     }
     let (worst, most) = of_channel

@@ -120,7 +120,7 @@ fn allocate_of(source: &dyn Source, quantizers: &[&dyn Quantizer], budget: f64, 
     let elements: u64 = choices.iter().map(|choices| choices.elements).sum();
     let fewest: u64 = choices.iter().map(|choices| choices.all.iter().map(|choice| choice.bits).min().unwrap_or(0)).sum();
     let total_bits = budget * elements as f64;
-    if !(total_bits >= fewest as f64) {
+    if total_bits.is_nan() || total_bits < fewest as f64 {
         return Err(Error::Budget { bits_per_element: budget, fewest: fewest as f64 / elements as f64 });
     }
     // Of a budget as 5.1 · elements, which f64 cannot hold, not the last bit.

@@ -53,7 +53,7 @@ use crate::tensor::Tensor;
 /// let schemes = [Scheme::symmetric(4), Scheme::symmetric(4).per_group(32), Scheme::symmetric(4).per_group(32).mse_optimal()];
 /// let table = frontier(&weights, &schemes)?;
 /// // With the best scale the second costs the same and loses less.
-/// assert_eq!(table.column("is_pareto")?.bool()?.to_vec(), [Some(true), Some(false), Some(true)]);
+/// assert_eq!(table.column("is_pareto")?.bool()?.iter().collect::<Vec<_>>(), [Some(true), Some(false), Some(true)]);
 /// assert!(table.column("regret_db")?.f64()?.get(2) < Some(1e-3));
 /// assert!(table.column("gaussian_gap_db")?.f64()?.get(2) > Some(1.53));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -85,7 +85,7 @@ fn frontier_of(source: &dyn Source, quantizers: &[&dyn Quantizer]) -> Result<Dat
     // Schemes with as many levels have the same best codebook.
     let mut codebooks: Vec<(usize, Option<f64>)> = Vec::new();
     each_pair("frontier", source, quantizers, |tensor, quantizer| {
-        if rows.len() % quantizers.len() == 0 {
+        if rows.len().is_multiple_of(quantizers.len()) {
             codebooks.clear();
         }
         rows.push(row(tensor, quantizer, &mut codebooks)?);

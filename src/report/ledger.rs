@@ -1,5 +1,7 @@
 //! `ledger`: the squared error, split into what caused it.
 
+use std::ops::Range;
+
 use polars::prelude::DataFrame;
 use rayon::prelude::*;
 
@@ -9,7 +11,6 @@ use crate::codec::{Codec, Shared};
 use crate::convention::Convention;
 use crate::error::Result;
 use crate::format::Format;
-use crate::granularity::Layout;
 use crate::qparams::{Ideal, QParams};
 use crate::quantize::fake_quantize_with;
 use crate::scheme::{Mapping, Overflow, Scheme};
@@ -19,9 +20,9 @@ use crate::tensor::Tensor;
 /// Where the squared error comes from: one row per tensor and scheme, whose parts add up to the whole.
 ///
 /// A scheme is compared with what it would be if it were freer. The first of these quantizers only rounds, to a grid laid over exactly the values' own
-/// range; each next one gives up one freedom, in the order in which quantizers give them up; the last is the scheme itself. A part is what
-/// one step adds to Σ (x - x̂)². It may be below 0: a step may happen to help. Every quantizer of the chain is computed in f64, block by
-/// block, but the last.
+/// range; each next one gives up one freedom, in the order in which quantizers give them up; the last is the scheme itself. Whoever has a freedom
+/// need not use it: block by block, each takes its own grid or that of a later one, whichever serves the block best. So a part is what giving up one
+/// freedom costs, what the next step adds to Σ (x - x̂)², and not below 0. Every quantizer of the chain is computed in f64, but the last.
 ///
 /// | step | the grid it rounds to | part |
 /// |--|--|--|
@@ -41,16 +42,17 @@ use crate::tensor::Tensor;
 ///
 /// - `tensor`, `scheme`, `elements`, and `sqnr_db` as in a report;
 /// - `squared_error`: Σ (x - x̂)², which is n · mse;
-/// - `rounding`: what step 1 leaves of elements that its grid reaches, and `clipping` of the others. As in a report's `clipped_fraction`, an element is
-///   clipped if the nearest code would be one beyond the first or the last. Min-max calibration clips nothing here: what a scheme clips since its
-///   scale was stored too small, as MX's rule has it, is in `scale_storage`, and the clipped end of ±127.5 in `symmetry`;
+/// - `rounding`: what step 1 leaves of elements that the grid it takes reaches, and `clipping` of the others. As in a report's `clipped_fraction`, an element is
+///   clipped if the nearest code would be one beyond the first or the last. What a scheme clips only because its scale was stored too small, as MX's rule has it, is in `scale_storage`, and the clipped end of
+///   ±127.5 in `symmetry`, unless the block is the better for it;
 /// - `widening_to_zero`: what a range that need not contain 0 would have saved. 0 where it contains 0 anyway, and under the original's convention, which
 ///   does not widen;
-/// - `zero_point`: the zero point moved to a whole number. Below 0 where most values are near 0 and coarse steps used to miss it;
+/// - `zero_point`: the zero point moved to a whole number;
 /// - `symmetry`: what the values' own range would have saved, and by which scale the convention lays the codes about 0 (absmax/7.5 or absmax/7, say); 0
 ///   of asymmetric mappings;
 /// - `scale_storage`: the type that scales (and minimums) are stored in, the second level of scales, and the smallest scale of the convention;
-/// - `arithmetic`: the data's type, in which the scheme computes and its results come back. 0 of f64 data;
+/// - `arithmetic`: the data's type, in which the scheme computes and its results come back. 0 of f64 data; of f32 data next to nothing, and it may be below
+///   0;
 /// - `bias`: n · (mean error)², the share of the error that is the same everywhere. It stands beside the parts, not among them: it cuts the same
 ///   whole another way (the second line above), and [`crate::bias_correction`] takes it away.
 ///
@@ -59,7 +61,7 @@ use crate::tensor::Tensor;
 /// too long, they are the same). A mapping with a minimum has steps 1 and 5, and a cast only rounds and clips. A block whose values are all the same is
 /// exact in step 1.
 ///
-/// In floating point the parts add up to 10⁻¹² of the largest of them, which is of `squared_error` unless they cancel.
+/// In floating point the parts add up to 10⁻¹² of `squared_error`.
 /// Of a quantizer that is no [`Scheme`] the parts are null.
 ///
 /// ```
@@ -205,8 +207,42 @@ impl Step {
     }
 }
 
-/// Sums over some elements: rounding, clipping, and the squared error of each step and of the scheme itself.
-type Sums = [f64; 3 + STEPS];
+/// Sums over some elements of a block: rounding and clipping at each step, and the squared error of the scheme itself.
+#[derive(Debug, Clone, Copy, Default)]
+struct Sums {
+    steps: [[f64; 2]; STEPS],
+    scheme: f64,
+}
+
+impl Sums {
+    fn plus(mut self, later: Self) -> Self {
+        for (sum, later) in self.steps.iter_mut().zip(later.steps) {
+            *sum = [sum[0] + later[0], sum[1] + later[1]];
+        }
+        self.scheme += later.scheme;
+        self
+    }
+
+    /// The parts of a block's error, each step taking the best grid that it may: the rounding and clipping of the first, and what each after it adds.
+    fn parts(&self) -> Parts {
+        let errors = self.steps.map(|[rounding, clipping]| rounding + clipping);
+        let mut least = errors;
+        for step in (0..STEPS - 1).rev() {
+            least[step] = errors[step].min(least[step + 1]);
+        }
+        // Of equal ones the tightest.
+        let taken = errors.iter().position(|error| *error == least[0]).unwrap_or(STEPS - 1);
+        let [rounding, clipping] = self.steps[taken];
+        let mut steps = [0.0; STEPS];
+        for step in 1..STEPS {
+            steps[step - 1] = least[step] - least[step - 1];
+        }
+        // Both are sums of the same numbers where the type loses nothing; what other orders of addition make of them is not an error of the scheme's.
+        let arithmetic = self.scheme - errors[STEPS - 1];
+        steps[STEPS - 1] = if arithmetic.abs() <= 1e-13 * self.scheme { 0.0 } else { arithmetic };
+        Parts { rounding, clipping, steps }
+    }
+}
 
 fn parts(x: &[f64], y: &[f64], shape: &[usize], qparams: &QParams, ideals: &[Ideal]) -> Result<Parts> {
     let (scheme, layout) = (qparams.scheme(), qparams.layout(shape)?);
@@ -214,23 +250,20 @@ fn parts(x: &[f64], y: &[f64], shape: &[usize], qparams: &QParams, ideals: &[Ide
         [] => qparams.zero_points().iter().map(|&zero_point| zero_point as f64).collect(),
         minimums => minimums.to_vec(),
     };
-    let of_block =
-        |((ideal, &scale), &zero): ((&Ideal, &f64), &f64)| chain(scheme, ideal, Step { scale, zero, range: ideal.inside });
-    let chains: Vec<Chain> = ideals.iter().zip(qparams.scales()).zip(&offsets).map(of_block).collect();
     let counterfactual = Counterfactual::new(scheme);
-    let runs: Vec<Sums> = x
-        .par_chunks(RUN)
-        .zip(y.par_chunks(RUN))
-        .enumerate()
-        .map(|(run, (x, y))| counterfactual.sums(x, y, run * RUN, &layout, &chains))
-        .collect();
-    let mut sums: Sums = Default::default();
-    for run in runs {
-        sums.iter_mut().zip(run).for_each(|(sum, run)| *sum += run);
-    }
-    let [rounding, clipping, mut before, after @ ..] = sums;
-    let steps = after.map(|after| after - std::mem::replace(&mut before, after));
-    Ok(Parts { rounding, clipping, steps })
+    let of_block = |block: usize| {
+        let ideal = &ideals[block];
+        let stored = Step { scale: qparams.scales()[block], zero: offsets[block], range: ideal.inside };
+        counterfactual.sums_of_block(x, y, layout.runs_of(block), &chain(scheme, ideal, stored)).parts()
+    };
+    let blocks: Vec<Parts> = (0..layout.blocks()).into_par_iter().map(of_block).collect();
+    // In the order of blocks, whichever thread came first.
+    let sum = |part: &dyn Fn(&Parts) -> f64| blocks.iter().map(part).sum::<f64>();
+    Ok(Parts {
+        rounding: sum(&|parts| parts.rounding),
+        clipping: sum(&|parts| parts.clipping),
+        steps: std::array::from_fn(|step| sum(&|parts| parts.steps[step])),
+    })
 }
 
 /// The scheme's codes in f64, for any scale and any zero point.
@@ -250,35 +283,33 @@ impl Counterfactual {
         Self { codec, mapping: scheme.mapping(), quant_min: scheme.quant_min().into() }
     }
 
-    fn sums(&self, x: &[f64], y: &[f64], start: usize, layout: &Layout, chains: &[Chain]) -> Sums {
-        let mut sums: Sums = Default::default();
+    fn sums_of_block(&self, x: &[f64], y: &[f64], runs: impl Iterator<Item = Range<usize>>, chain: &Chain) -> Sums {
+        let pieces: Vec<Range<usize>> =
+            runs.flat_map(|run| run.clone().step_by(RUN).map(move |start| start..(start + RUN).min(run.end))).collect();
+        let of_piece = |piece: &Range<usize>| self.sums(&x[piece.clone()], &y[piece.clone()], piece.start, chain);
+        // Added up in the order of the pieces.
+        let sums: Vec<Sums> = pieces.par_iter().with_min_len(16).map(of_piece).collect();
+        sums.into_iter().fold(Sums::default(), Sums::plus)
+    }
+
+    /// Of neighbouring elements of a block, of which the first has this index.
+    fn sums(&self, x: &[f64], y: &[f64], start: usize, chain: &Chain) -> Sums {
+        let mut sums = Sums::default();
         let (mut shifted, mut output) = (vec![0.0; x.len()], vec![0.0; x.len()]);
-        for segment in layout.segments(start..start + x.len()).flat_map(|segment| segment.each()) {
-            let local = segment.elements.start - start..segment.elements.end - start;
-            let (x, y) = (&x[local.clone()], &y[local.clone()]);
-            let (shifted, output) = (&mut shifted[local.clone()], &mut output[local]);
-            let chain = &chains[segment.block];
-            let mut last = 0.0;
-            for (step, at) in chain.iter().enumerate() {
-                if step == 0 || !at.is(&chain[step - 1]) {
-                    let [rounding, clipping] = self.errors(x, segment.elements.start, at, shifted, output);
-                    last = rounding + clipping;
-                    if step == 0 {
-                        sums[0] += rounding;
-                        sums[1] += clipping;
-                    }
-                }
-                sums[2 + step] += last;
-            }
-            sums[2 + STEPS] += x.iter().zip(y).map(|(x, y)| (x - y) * (x - y)).sum::<f64>();
+        for (step, at) in chain.iter().enumerate() {
+            sums.steps[step] = match step.checked_sub(1) {
+                Some(before) if at.is(&chain[before]) => sums.steps[before],
+                _ => self.errors(x, start, at, &mut shifted, &mut output),
+            };
         }
+        sums.scheme = x.iter().zip(y).map(|(x, y)| (x - y) * (x - y)).sum();
         sums
     }
 
     /// The squared errors of elements that the grid reaches, and of those that it does not.
     fn errors(&self, x: &[f64], index: usize, step: &Step, shifted: &mut [f64], output: &mut [f64]) -> [f64; 2] {
         let (mut rounding, mut clipping) = (0.0, 0.0);
-        if !(step.scale > 0.0) {
+        if step.scale.is_nan() || step.scale <= 0.0 {
             for &x in x {
                 clipping += (x - x.clamp(step.range.0, step.range.1)).powi(2);
             }

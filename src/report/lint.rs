@@ -342,9 +342,8 @@ fn lint_parameters(tensor: &Tensor, x: &[f64], qparams: &QParams, ideals: &[Idea
         let (scale, zero_point) = (qparams.scales()[block], qparams.zero_points()[block]);
         if ideal.scale > 0.0 {
             let is_smallest = smallest(format).is_some_and(|smallest| scale <= smallest * power_of_two_fraction(scheme));
-            if scale >= FAR * ideal.scale && scheme.second_level().is_none() && is_smallest {
-                underflow.push(block);
-            } else if scale >= FAR * ideal.scale && scheme.second_level().is_some() {
+            // Relative to one for the tensor, a scale is as small as it can be where it is too large.
+            if scale >= FAR * ideal.scale && (is_smallest || scheme.second_level().is_some()) {
                 underflow.push(block);
             } else if scale >= FAR * ideal.scale && !format.is_power_of_two() {
                 epsilon.push(block);

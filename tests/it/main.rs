@@ -5,6 +5,8 @@ mod naive;
 mod bad_input;
 mod block_formats;
 mod calibration;
+#[cfg(feature = "cli")]
+mod cli;
 mod explain;
 mod figure;
 mod formats;

@@ -13,7 +13,23 @@ pub fn in_words(diagnostic: &CompilationError, lines: &[&str]) -> String {
     for child in diagnostic.children() {
         text += &of_child(child, lines);
     }
+    if let Some(advice) = advice(&message) {
+        text += &format!("help: {advice}\n");
+    }
     text
+}
+
+/// What to write where the compiler cannot know it.
+fn advice(message: &str) -> Option<&'static str> {
+    if message.contains("ExactSizeIterator") {
+        return Some(
+            "`track` must know how many there are: collect them first, as in `track(\"name\", items.collect::<Vec<_>>())`",
+        );
+    }
+    if message.contains("`?` operator") && message.contains("`Option`") {
+        return Some("a cell's `?` takes errors: say which it is, as in `.ok_or(\"there is none\")?`");
+    }
+    None
 }
 
 fn of_child(child: &Child, lines: &[&str]) -> String {

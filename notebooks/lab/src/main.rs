@@ -229,11 +229,15 @@ fn list() -> Result<()> {
         };
         line(slot.bytes, state, &slot.directory);
     }
+    let extras = template::extras();
+    if extras.is_dir() {
+        line(files::size(&extras), "crates", &extras);
+    }
     let others = home().other_sources();
     for directory in &others {
         line(files::size(directory), "outdated", directory);
     }
-    if slots.iter().any(|slot| slot.state != State::Taken) || !others.is_empty() {
+    if slots.iter().any(|slot| slot.state != State::Taken) || !others.is_empty() || extras.is_dir() {
         println!("what is free, stale or outdated can be deleted: `{command} kernel clean`; with `--all` the template, too");
     }
     println!("the slots share most of their files with the template");
@@ -245,6 +249,12 @@ fn clean(all: bool) -> Result<()> {
     for directory in home().other_sources() {
         files::remove_directory(&directory).with_context(|| format!("could not remove {}", directory.display()))?;
         removed.push(directory);
+    }
+    // A notebook that runs may need what it has added.
+    let extras = template::extras();
+    if extras.is_dir() && slot::list()?.iter().all(|slot| slot.state != State::Taken) {
+        files::remove_directory(&extras).with_context(|| format!("could not remove {}", extras.display()))?;
+        removed.push(extras);
     }
     if all {
         removed.extend(template::remove()?);

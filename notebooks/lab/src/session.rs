@@ -340,6 +340,18 @@ impl Session {
         }
     }
 
+    /// What comes between the cells: a thread of an earlier one may print.
+    pub fn pieces(&self) -> Receiver<(Stream, Piece)> {
+        self.pieces.clone()
+    }
+
+    /// Shows such a piece; what it says of a cell is of none.
+    pub fn show_between(&mut self, stream: Stream, piece: Piece, front: &mut dyn Front) {
+        let mut cell = Cell::default();
+        self.take_piece(stream, piece, &mut cell, front);
+        self.show_message(&mut cell, front);
+    }
+
     /// What could stand at this byte of the code.
     pub fn complete(&mut self, code: &str, position: usize) -> Result<Completions> {
         self.request(Request::Complete(code.to_owned(), position))?;

@@ -5,7 +5,7 @@
 
 use std::io::Write as _;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use std::sync::{Once, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -110,10 +110,17 @@ pub(crate) fn prepare() {
     });
 }
 
+/// The panics of the cell that runs so far.
+static TRACES: AtomicUsize = AtomicUsize::new(0);
+/// Of the first so many panics of a cell the functions are said.
+const MOST_TRACES: usize = 20;
+
 /// The cells' own functions on the stack, the innermost first, as our session reads them: for each `\x1f`, its name, a tab, and its line
 /// in what was compiled. It knows which cell that is.
 fn cell_frames(location: Option<&std::panic::Location>) -> String {
-    let trace = trace_text(&std::backtrace::Backtrace::force_capture());
+    // Each takes some hundredths of a second: a cell that catches thousands of panics shall not wait for them.
+    let is_traced = TRACES.fetch_add(1, Ordering::Relaxed) < MOST_TRACES;
+    let trace = if is_traced { trace_text(&std::backtrace::Backtrace::force_capture()) } else { String::new() };
     let mut frames = String::new();
     let mut name = "";
     for line in trace.lines().map(str::trim) {
@@ -195,6 +202,7 @@ extern "C" fn quantlens_prepare() {
 #[unsafe(no_mangle)]
 extern "C" fn quantlens_resume() {
     progress::resume();
+    TRACES.store(0, Ordering::Relaxed);
     *SHOWN.lock().unwrap_or_else(PoisonError::into_inner) = None;
 }
 

@@ -94,8 +94,8 @@ fn what_has_no_floor_is_null() {
     let names = ["f16-cast", "uint4-min-g64", "int8-sym-original", "q4_k", "nf4-g64"];
     let quantizers: Vec<_> = names.iter().map(|name| quantizer(name).unwrap()).collect();
     let table = frontier(&x, &quantizers).unwrap();
-    for row in 0..4 {
-        assert!(is_null(&table, "regret_db", row), "{}", names[row]);
+    for (row, name) in names[..4].iter().enumerate() {
+        assert!(is_null(&table, "regret_db", row), "{name}");
     }
     assert!(is_null(&table, "best_codebook_mse", 3) && !is_null(&table, "best_codebook_mse", 4));
     assert!(!is_null(&table, "regret_db", 4));

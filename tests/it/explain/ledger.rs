@@ -1,8 +1,8 @@
 //! The parts of a squared error.
 
 use quantlens::{
-    Calibration, Convention, Granularity, Quantizer, ScaleFormat, Scheme, Synthetic, Tensor, known_formats, ledger, quantizer,
-    report,
+    Calibration, Convention, Dtype, Granularity, Quantizer, ScaleFormat, Scheme, Synthetic, Tensor, known_formats, ledger,
+    quantizer, report,
 };
 
 use super::{all_weights, close, is_null, notebook, number, squared_error, synthetic, text};
@@ -25,10 +25,10 @@ fn check(tensor: &Tensor, scheme: &dyn Quantizer) {
         return;
     }
     let parts = PARTS.map(|part| number(&table, part, 0));
-    let largest = parts.iter().fold(total, |largest, part| largest.max(part.abs()));
-    // They cancel only where the scheme happens to store without error what a tighter grid does not.
-    assert!((parts.iter().sum::<f64>() - total).abs() <= 1e-12 * largest, "{at}: {parts:?}, {total}");
-    assert!(parts[0] >= 0.0 && parts[1] >= 0.0, "{at}: {parts:?}");
+    assert!((parts.iter().sum::<f64>() - total).abs() <= 1e-12 * total, "{at}: {parts:?}, {total}");
+    // Only the arithmetic of f32 may be to the good.
+    assert!(parts[..6].iter().all(|part| *part >= 0.0), "{at}: {parts:?}");
+    assert!(parts[6].abs() <= if tensor.dtype() == Dtype::F64 { 1e-9 * total } else { 1e-2 * total }, "{at}: {parts:?}");
 }
 
 #[test]
@@ -86,8 +86,8 @@ fn the_parts_add_up_for_every_convention_calibration_and_granularity() {
             for (b, convention) in Convention::ALL.into_iter().enumerate() {
                 for (c, calibration) in calibrations.into_iter().enumerate() {
                     for (d, granularity) in granularities.into_iter().enumerate() {
-                        // Every two of them together, not every four.
-                        if (a + b + c + d) % 4 != 0 {
+                        // An eighth of them: every two together, not every four.
+                        if (a + b + c + d) % 8 != 0 {
                             continue;
                         }
                         let scheme = base
@@ -105,7 +105,7 @@ fn the_parts_add_up_for_every_convention_calibration_and_granularity() {
             }
         }
     }
-    assert!(checked > 1000, "{checked}");
+    assert!(checked > 500, "{checked}");
 }
 
 /// The chain as its documentation says it, one element at a time, for one block.
@@ -132,9 +132,12 @@ impl Naive {
         let x = tensor.to_f64_vec();
         let sums: Vec<(f64, f64)> = (0..self.steps.len()).map(|step| self.errors(&x, step)).collect();
         let all: Vec<f64> = sums.iter().map(|sums| sums.0 + sums.1).collect();
+        // Each step may take the grid of a later one.
+        let least: Vec<f64> = (0..all.len()).map(|step| all[step..].iter().copied().fold(f64::INFINITY, f64::min)).collect();
+        let first = all.iter().position(|error| *error == least[0]).unwrap();
         let total = squared_error(tensor, &scheme);
-        let mut expected = vec![sums[0].0, sums[0].1];
-        expected.extend(all.windows(2).map(|pair| pair[1] - pair[0]));
+        let mut expected = vec![sums[first].0, sums[first].1];
+        expected.extend(least.windows(2).map(|pair| pair[1] - pair[0]));
         expected.push(total - all.last().unwrap());
         for (part, expected) in PARTS.iter().zip(&expected) {
             let found = number(&table, part, 0);
@@ -192,8 +195,21 @@ fn a_percentile_clips_and_min_max_does_not() {
     sorted.sort_by(f64::total_cmp);
     let at = |rank: f64| sorted[rank as usize] + rank.fract() * (sorted[rank as usize + 1] - sorted[rank as usize]);
     let (low, high) = (at(1.9), at(17.1));
-    let expected: f64 = x.to_f64_vec().iter().map(|x| (x - x.clamp(low, high)).powi(2)).sum();
-    assert!(close(clipped(scheme), expected, 1e-9), "{} {expected}", clipped(scheme));
+    // A range with 0 in it clips the two values below 0 less, and all steps may take it.
+    assert!(low > 0.0);
+    let beyond = |low: f64| x.to_f64_vec().iter().map(|x| (x - x.clamp(low, high)).powi(2)).sum::<f64>();
+    assert!(close(clipped(scheme), beyond(0.0), 1e-9), "{} {} {}", clipped(scheme), beyond(0.0), beyond(low));
+}
+
+/// Coarse steps that miss 0, where most values are, serve nobody: the freest quantizer is not worse than the scheme.
+#[test]
+fn a_freedom_that_does_harm_is_not_used() {
+    let mut values = Synthetic::normal(0.0, 0.01).seed(3).tensor::<f64>("x", &[1000]).unwrap().to_f64_vec();
+    values[7] = 7.9;
+    let x = Tensor::from_vec("x", values).unwrap();
+    let table = ledger(&x, &[Scheme::asymmetric(4)]).unwrap();
+    assert_eq!(number(&table, "zero_point", 0), 0.0);
+    assert!(number(&table, "rounding", 0) > 0.999 * number(&table, "squared_error", 0));
 }
 
 #[test]
@@ -211,7 +227,7 @@ fn a_power_of_two_costs_what_a_finer_scale_saves() {
     let table = ledger(&x, &[power]).unwrap();
     let best: Scheme = "e2m1-g32-mse".parse().unwrap();
     let found = number(&table, "rounding", 0) + number(&table, "clipping", 0);
-    assert!(close(found, squared_error(&x, &best), 1e-12));
+    assert!(close(found, squared_error(&x, &best), 1e-9));
     let stored = number(&table, "scale_storage", 0);
     assert!(close(stored, squared_error(&x, &power) - squared_error(&x, &best), 1e-9) && stored > 0.0);
 }

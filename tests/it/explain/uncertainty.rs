@@ -10,7 +10,7 @@ fn ranks_and_their_own_sqnr() {
     let schemes = [Scheme::symmetric(4), Scheme::asymmetric(8), Scheme::asymmetric(4)];
     let table = uncertainty(&x, &schemes, Bootstrap::default()).unwrap();
     let report = quantlens::report(&x, &schemes).unwrap();
-    let mut order = vec![0, 1, 2];
+    let mut order = [0, 1, 2];
     order.sort_by(|a, b| number(&report, "sqnr_db", *b).total_cmp(&number(&report, "sqnr_db", *a)));
     for (row, &scheme) in order.iter().enumerate() {
         assert_eq!(text(&table, "scheme", row), schemes[scheme].to_string());

@@ -487,7 +487,7 @@ Panic detected. Here's some useful information if you're filing a bug report.
                     // quantlens: without a level it only says which it is.
                     if let Some(level) = args {
                         if !["0", "1", "2", "3", "s", "z"].contains(&level.trim()) {
-                            bail!("there is no level {level}: 0, 1, 2, 3, s or z");
+                            bail!("there is no level {}: 0, 1, 2, 3, s or z", level);
                         }
                         state.set_opt_level(level.trim())?;
                     }

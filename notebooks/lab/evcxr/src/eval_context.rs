@@ -27,6 +27,7 @@ use crate::rust_analyzer::Completions;
 use crate::rust_analyzer::RustAnalyzer;
 use crate::rust_analyzer::TypeName;
 use crate::rust_analyzer::VariableInfo;
+use crate::statics::{self, Around, Statics};
 use crate::temporaries::Temporary;
 use crate::temporaries::Why;
 use crate::toml_parse;
@@ -650,6 +651,7 @@ impl EvalContext {
     pub(crate) fn restart_child_process(&mut self) -> Result<(), Error> {
         self.committed_state.variable_states.clear();
         self.committed_state.stored_variable_states.clear();
+        self.committed_state.statics.note_lost();
         self.child_process = self.child_process.restart()?;
         Ok(())
     }
@@ -769,13 +771,6 @@ impl EvalContext {
             places.add(state.build_num, state.cell, &code);
         }
         phases.phase_complete("Final compile");
-        if std::env::var_os("QL_DEBUG").is_some() {
-            eprintln!("PHASES {:?}", phases.phases);
-            let _ = std::fs::copy(
-                state.config.src_dir().join("lib.rs"),
-                format!("/tmp/labtry/gen/{}.rs", state.cell),
-            );
-        }
 
         let mut output = self.run_and_capture_output(state, &so_file, callbacks)?;
         output.notes = state.temporaries.iter().map(Temporary::note).collect();
@@ -843,11 +838,18 @@ impl EvalContext {
         // things won't work if the path isn't UTF-8 - apparently that's a thing
         // on some platforms.
         let fn_name = state.current_user_fn_name();
+        // quantlens: later cells find its statics only if the loader is told so.
+        let scope = if state.statics.has_new() {
+            " global"
+        } else {
+            ""
+        };
         self.child_process.send(&format!(
-            "LOAD_AND_RUN {} {}",
+            "LOAD_AND_RUN {} {}{scope}",
             so_file.path.to_string_lossy(),
             fn_name,
         ))?;
+        state.statics.note_loaded(state.build_num);
 
         state.build_num += 1;
 
@@ -1373,6 +1375,16 @@ struct VariableState {
     move_state: VariableMoveState,
 }
 
+/// quantlens: the static of a `thread_local!` that has one; of one that has more, each cell has its own.
+fn thread_local_of(node: &SyntaxNode) -> Option<(String, String)> {
+    let text = node.text().to_string();
+    let rest = text.trim_start().strip_prefix("thread_local!")?;
+    match statics::of_thread_local(rest).as_slice() {
+        [one] => Some(one.clone()),
+        _ => None,
+    }
+}
+
 /// quantlens: how the last expression is shown.
 #[derive(PartialEq, Eq, Debug, Copy, Clone)]
 enum Shows {
@@ -1427,6 +1439,8 @@ pub struct ContextState {
     is_flat: bool,
     /// quantlens: how the last expression can be shown.
     shows: Shows,
+    /// quantlens: what is to be there once for all cells.
+    statics: Statics,
 }
 
 impl ContextState {
@@ -1448,6 +1462,7 @@ impl ContextState {
             forgotten: Vec::new(),
             is_flat: false,
             shows: Shows::Rich,
+            statics: Statics::default(),
         }
     }
 
@@ -1648,7 +1663,7 @@ impl ContextState {
         let mut code = CodeBlock::new()
             .generated("#![allow(unused_imports, unused_mut, dead_code)]")
             .add_all(self.attributes_code())
-            .add_all(self.items_code())
+            .add_all(self.items_code(true))
             .add_all(self.runtime_code())
             .generated("fn evcxr_variable_store<T: 'static>(_: T) {}")
             .generated("#[allow(unused_variables)]")
@@ -1682,9 +1697,9 @@ impl ContextState {
 
     fn code_to_compile(&self, user_code: CodeBlock, nodes: &[SyntaxNode]) -> CodeBlock {
         let mut code = CodeBlock::new()
-            .generated("#![allow(unused_imports, unused_mut, dead_code)]")
+            .generated("#![allow(unused_imports, unused_mut, dead_code, improper_ctypes)]")
             .add_all(self.attributes_code())
-            .add_all(self.items_code());
+            .add_all(self.items_code(false));
         let has_user_code = !user_code.is_empty();
         if has_user_code {
             code = code.add_all(self.wrap_user_code(user_code, nodes));
@@ -1701,9 +1716,22 @@ impl ContextState {
         code
     }
 
-    fn items_code(&self) -> CodeBlock {
+    fn items_code(&self, for_analysis: bool) -> CodeBlock {
         let mut code = CodeBlock::new().add_all(self.get_imports());
-        for item in self.items_by_name.values().chain(self.unnamed_items.iter()) {
+        for (name, item) in &self.items_by_name {
+            // quantlens: a static of an earlier cell is that cell's.
+            let around = match for_analysis {
+                true => Around::Nothing,
+                false => self.statics.around(name, self.build_num),
+            };
+            code = match around {
+                Around::Nothing => code.add_all(item.clone()),
+                Around::Before(text) => code.generated(text).add_all(item.clone()),
+                Around::Behind(text) => code.add_all(item.clone()).generated(text),
+                Around::Instead(text) => code.generated(text),
+            };
+        }
+        for item in &self.unnamed_items {
             code = code.add_all(item.clone());
         }
         code
@@ -1949,6 +1977,12 @@ impl ContextState {
                     node.text().to_string(),
                     CodeBlock::new().with_segment(segment),
                 );
+            } else if let Some((name, type_name)) = thread_local_of(node) {
+                // quantlens: else it would be the cell's own.
+                self.statics.item_defined(&name);
+                self.statics.define(&name, &type_name, false, true);
+                self.items_by_name
+                    .insert(name, CodeBlock::new().with_segment(segment));
             } else if ast::Expr::can_cast(node.kind()) {
                 if statement_index == num_statements - 1 {
                     if self.config.display_final_expression {
@@ -2042,6 +2076,14 @@ impl ContextState {
                     item => {
                         let item_block = CodeBlock::new().with_segment(segment);
                         if let Some(item_name) = item::item_name(&item) {
+                            self.statics.item_defined(&item_name);
+                            if let ast::Item::Static(of) = &item
+                                && let Some(ty) = of.ty()
+                            {
+                                let type_name = ty.syntax().text().to_string();
+                                let is_mut = of.mut_token().is_some();
+                                self.statics.define(&item_name, &type_name, is_mut, false);
+                            }
                             *self.items_by_name.entry(item_name.to_owned()).or_default() =
                                 item_block;
                             previous_item_name = Some(item_name);

@@ -23,6 +23,7 @@ mod places;
 mod runtime;
 mod rust_analyzer;
 mod statement_splitter;
+mod statics;
 mod temporaries;
 mod toml_parse;
 mod use_trees;

@@ -103,6 +103,10 @@ impl Live<'_> {
         self.say_stream(Stream::Stdout, &text);
     }
 
+    pub fn has_gathered(&self) -> bool {
+        self.gathered.since.is_some()
+    }
+
     /// All that was gathered goes out.
     pub fn say_gathered(&mut self) {
         self.say_stdout();

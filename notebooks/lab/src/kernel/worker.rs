@@ -61,11 +61,17 @@ pub struct Worker {
     shared: Arc<Shared>,
     /// Cells counted so far.
     count: usize,
+    /// The cell that was run last.
+    last_cell: Option<JupyterMessage>,
 }
+
+/// How often text that waits for more is looked after, between cells.
+const BETWEEN: Duration = Duration::from_millis(50);
+const FOREVER: Duration = Duration::from_secs(3600);
 
 impl Worker {
     pub fn new(wire: Wire, works: Receiver<Work>, answers: Receiver<String>, shared: Arc<Shared>) -> Self {
-        Self { wire, works, waiting: VecDeque::new(), answers, shared, count: 0 }
+        Self { wire, works, waiting: VecDeque::new(), answers, shared, count: 0, last_cell: None }
     }
 
     pub fn run(mut self, slot: &Slot) {
@@ -73,7 +79,7 @@ impl Worker {
         if let Err(error) = &session {
             eprintln!("quantlens-lab: {error:#}");
         }
-        while let Some(Work { message, came }) = self.next() {
+        while let Some(Work { message, came }) = self.next(&mut session) {
             *self.shared.current() = Some(message.clone());
             self.wire.publish(Status::busy(), &message);
             match (&message.content, &mut session) {
@@ -111,8 +117,29 @@ impl Worker {
         }
     }
 
-    fn next(&mut self) -> Option<Work> {
-        self.waiting.pop_front().or_else(|| self.works.recv().ok())
+    /// The next request. What a thread of the last cell prints meanwhile is shown below that cell.
+    fn next(&mut self, session: &mut Result<Session>) -> Option<Work> {
+        if let Some(work) = self.waiting.pop_front() {
+            return Some(work);
+        }
+        let (Ok(session), Some(message)) = (session, self.last_cell.clone()) else { return self.works.recv().ok() };
+        let pieces = session.pieces();
+        let count = ExecutionCount::new(self.count);
+        let mut front = self.live(&message, count, false, false);
+        loop {
+            crossbeam_channel::select! {
+                recv(self.works) -> work => {
+                    front.say_gathered();
+                    return work.ok();
+                },
+                recv(pieces) -> piece => match piece {
+                    Ok((stream, piece)) => session.show_between(stream, piece, &mut front),
+                    // The session has ended: the next request will say so.
+                    Err(_) => return self.works.recv().ok(),
+                },
+                default(if front.has_gathered() { BETWEEN } else { FOREVER }) => front.show(Event::Quiet),
+            }
+        }
     }
 
     fn start(&mut self, slot: &Slot) -> Result<Session> {
@@ -189,6 +216,7 @@ impl Worker {
             self.shared.history().push((self.count, request.code.clone()));
         }
         if !request.silent {
+            self.last_cell = Some(message.clone());
             self.wire.publish(ExecuteInput { code: request.code.clone(), execution_count: count }, message);
         }
         let mut front = self.live(message, count, request.silent, request.allow_stdin);

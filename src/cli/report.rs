@@ -1,0 +1,339 @@
+//! `quantlens report`.
+
+use std::path::PathBuf;
+
+use clap::builder::PossibleValuesParser;
+use quantlens::{Quantizer, ReportRow, Source, frame_of_rows, report_rows};
+
+use super::bar::Bar;
+use super::output::{self, Output};
+use super::select::{DEFAULT, Schemes, Selection, select};
+use super::table::{Column, Table, Values};
+use super::terminal::{self, Shown};
+use super::{Status, Stop, channels, count, go_on, html, print, summary};
+
+const EXAMPLES: &str = "\
+Examples:
+  quantlens report model.safetensors
+  quantlens report model.safetensors --scheme int4-sym-g32,nvfp4 --scheme q4_k
+  quantlens report model.safetensors --tensor '*attention*' --tensor 'embed?ings.*' --rows 0
+  quantlens report model.safetensors --channels --tensor '*.query.weight' --scheme int8-sym
+  quantlens report model.gguf --sort max_abs_error --output report.parquet
+  quantlens report model-folder/ --html report.html
+  quantlens report layer1.npy layer2.npy --output report.ndjson
+
+A row says how far the values of a tensor that come back under a scheme are from those stored (sqnr_db: the signal's power
+over the error's, in decibels; higher is better), and what an element really costs (bits_per_element: with scales and padding).";
+
+/// Tell which tensors suffer under which scheme.
+///
+/// The tensors of a file are read piece by piece: a file may be larger than memory.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// Model files, folders of safetensors, or indices of shards.
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// How to quantize; several by commas or by repeating it. `quantlens schemes` lists names. Without it, eight schemes of 8 and 4
+    /// bits where they fit.
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    scheme: Vec<String>,
+    /// Only tensors whose name matches: `*` stands for any text, `?` for one character. May be repeated.
+    #[arg(long, value_name = "GLOB")]
+    tensor: Vec<String>,
+    /// A row for each index of the first axis (an output channel of a weight) instead of each tensor. Holds a tensor in memory.
+    #[arg(long)]
+    channels: bool,
+    /// Order of all rows, worst first, instead of by SQNR under each scheme.
+    #[arg(long, value_name = "COLUMN", value_parser = PossibleValuesParser::new(sortable()), hide_possible_values = true)]
+    sort: Option<String>,
+    /// How many rows of each scheme are printed; 0 prints all. Files have all.
+    #[arg(long, value_name = "COUNT", default_value_t = 10)]
+    rows: usize,
+    /// Also write all rows to a file, whose ending is .parquet, .csv, .json or .ndjson.
+    #[arg(long, value_name = "FILE", value_parser = Output::parse)]
+    output: Option<Output>,
+    /// Also make a page with figures and a table, which needs nothing but itself.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+}
+
+/// Columns as the library's report has them.
+const COLUMNS: [&str; 24] = [
+    "tensor",
+    "dtype",
+    "shape",
+    "elements",
+    "scheme",
+    "format",
+    "bits",
+    "granularity",
+    "calibration",
+    "bits_per_element",
+    "scale",
+    "zero_point",
+    "mse",
+    "rmse",
+    "mae",
+    "max_abs_error",
+    "mean_error",
+    "relative_error",
+    "sqnr_db",
+    "cosine",
+    "clipped_fraction",
+    "levels_used",
+    "code_entropy_bits",
+    "error",
+];
+
+fn sortable() -> Vec<&'static str> {
+    let others = COLUMNS.into_iter().chain(channels::COLUMNS);
+    let mut names = vec!["file"];
+    for name in others {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
+}
+
+/// What the terminal shows of rows, of tensors and of channels.
+pub const SHOWN: Shown = Shown {
+    order: &[
+        "file",
+        "tensor",
+        "channel",
+        "shape",
+        "scheme",
+        "bits_per_element",
+        "min",
+        "max",
+        "sqnr_db",
+        "relative_error",
+        "max_abs_error",
+        "rmse",
+        "cosine",
+        "clipped_fraction",
+        "levels_used",
+        "code_entropy_bits",
+    ],
+    importance: &[
+        "tensor",
+        "scheme",
+        "sqnr_db",
+        "channel",
+        "file",
+        "bits_per_element",
+        "max_abs_error",
+        "relative_error",
+        "min",
+        "max",
+        "shape",
+        "clipped_fraction",
+        "levels_used",
+        "rmse",
+        "code_entropy_bits",
+        "cosine",
+    ],
+};
+
+const SUMMARY: Shown = Shown {
+    order: &["scheme", "bits_per_element", "rows", "median_sqnr_db", "worst_sqnr_db", "worst_tensor"],
+    importance: &["scheme", "worst_sqnr_db", "worst_tensor", "median_sqnr_db", "bits_per_element", "rows"],
+};
+
+/// What was measured.
+#[derive(Default)]
+pub struct Measured {
+    /// A row for each tensor or channel and scheme, those that failed among them.
+    pub table: Table,
+    pub failures: Failures,
+    /// Tensors that the default schemes are left out for, with how many of them.
+    pub left_out: usize,
+}
+
+/// Rows that failed, by why.
+#[derive(Default)]
+pub struct Failures {
+    pub rows: usize,
+    reasons: Vec<(String, usize)>,
+}
+
+impl Failures {
+    pub fn add(&mut self, reason: String, rows: usize) {
+        self.rows += rows;
+        match self.reasons.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, count)) => *count += rows,
+            None => self.reasons.push((reason, rows)),
+        }
+    }
+
+    /// The first few reasons, each on a line.
+    pub fn text(&self) -> String {
+        const SHOWN: usize = 5;
+        let mut text = String::new();
+        for (reason, rows) in self.reasons.iter().take(SHOWN) {
+            text += &format!("failed: {reason} ({})\n", count(*rows, "row"));
+        }
+        if self.reasons.len() > SHOWN {
+            text += &format!(
+                "failed: {} for other reasons: see the column `error` of --output\n",
+                count(self.reasons.len() - SHOWN, "more row")
+            );
+        }
+        text
+    }
+
+    pub fn first(&self) -> Option<&str> {
+        self.reasons.first().map(|(reason, _)| reason.as_str())
+    }
+}
+
+pub fn run(args: &Args) -> Result<Status, Stop> {
+    let schemes = Schemes::new(&args.scheme)?;
+    let files = select(&args.files, &args.tensor)?;
+    // Before work that takes long.
+    for path in args.output.iter().map(Output::path).chain(args.html.as_deref()) {
+        output::check(path)?;
+    }
+    let measured = if args.channels { channels::measure(&files, &schemes)? } else { measure(&files, &schemes)? };
+    go_on()?;
+    let Measured { table, failures, left_out } = &measured;
+    if table.height() == 0 || failures.rows == table.height() {
+        let nothing = "none of the default schemes fits a tensor that was asked for: name one with --scheme";
+        return Err(Stop::Error(failures.first().unwrap_or(nothing).to_owned()));
+    }
+    let order = order(table, args.sort.as_deref())?;
+    if let Some(output) = &args.output {
+        // As they stand in the file, unless asked for otherwise.
+        output.write(&if args.sort.is_some() { table.at(&order) } else { table.clone() })?;
+    }
+    let summaries = summary::by_scheme(table);
+    if let Some(path) = &args.html {
+        let page = html::page(&measured, &files, &summaries, &order)?;
+        output::write(path, |to| to.write_all(page.as_bytes()).map_err(|error| error.to_string()))?;
+    }
+
+    let width = terminal::width();
+    let mut text = String::new();
+    if table.height() > summaries.len() && args.sort.is_none() {
+        text += &terminal::text_of(&summary::table_of(&summaries, table), &SUMMARY, width);
+        text.push('\n');
+    }
+    let printed = first_of_each(table, &order, args.rows);
+    text += &terminal::text_of(&without_file(&table.at(&printed), &files), &SHOWN, width);
+    print(&text)?;
+
+    let good = table.height() - failures.rows;
+    if printed.len() < good {
+        eprintln!("The {} worst of each scheme, {} of {good} rows: --rows 0 prints all.", args.rows, printed.len());
+    }
+    if *left_out > 0 {
+        eprintln!(
+            "{} left out where one of the default schemes does not fit, or costs as much as the values: name schemes to see why.",
+            count(*left_out, "row")
+        );
+    }
+    let skipped: usize = files.iter().map(|file| file.skipped().len()).sum();
+    if skipped > 0 {
+        eprintln!("{} of the files skipped: `quantlens tensors` says why.", count(skipped, "part"));
+    }
+    if failures.rows == 0 {
+        return Ok(Status::Done);
+    }
+    eprint!("{}", failures.text());
+    eprintln!("error: {} of {} failed", failures.rows, count(table.height(), "row"));
+    Ok(Status::PartlyFailed)
+}
+
+/// The rows that were measured, worst first.
+fn order(table: &Table, sort: Option<&str>) -> Result<Vec<usize>, Stop> {
+    let mut rows: Vec<usize> = (0..table.height()).filter(|&row| table.text("error", row).is_empty()).collect();
+    match sort {
+        Some(name) if table.column(name).is_none() => {
+            let names: Vec<&str> = table.columns.iter().map(|column| column.name).collect();
+            return Err(Stop::Error(format!("there is no column `{name}` here to sort by: there are {}", names.join(", "))));
+        }
+        Some(name) => table.worst_first(name, &mut rows),
+        None => {
+            let mut schemes: Vec<&str> = Vec::new();
+            for &row in &rows {
+                let scheme = table.text("scheme", row);
+                if !schemes.contains(&scheme) {
+                    schemes.push(scheme);
+                }
+            }
+            table.worst_first("sqnr_db", &mut rows);
+            rows.sort_by_key(|&row| schemes.iter().position(|scheme| *scheme == table.text("scheme", row)));
+        }
+    }
+    Ok(rows)
+}
+
+/// So many rows of each scheme, or all.
+pub fn first_of_each(table: &Table, order: &[usize], most: usize) -> Vec<usize> {
+    let mut taken = std::collections::HashMap::<&str, usize>::new();
+    let is_shown = |row: &usize| {
+        let taken = taken.entry(table.text("scheme", *row)).or_default();
+        *taken += 1;
+        most == 0 || *taken <= most
+    };
+    order.iter().copied().filter(is_shown).collect()
+}
+
+/// Nobody needs to be told which file where there is one.
+pub fn without_file(table: &Table, files: &[Selection]) -> Table {
+    let columns = table.columns.iter().filter(|column| files.len() > 1 || column.name != "file");
+    Table::new(columns.cloned().collect())
+}
+
+/// A report of each file.
+fn measure(files: &[Selection], schemes: &Schemes) -> Result<Measured, Stop> {
+    let fitting: Vec<Vec<&dyn Quantizer>> = files.iter().map(|file| fitting(file, schemes)).collect();
+    let steps = files.iter().zip(&fitting).map(|(file, quantizers)| file.elements().saturating_mul(quantizers.len()));
+    let _bar = Bar::new(steps.fold(0, usize::saturating_add));
+    let mut names = Vec::new();
+    let mut rows: Vec<ReportRow> = Vec::new();
+    let mut measured = Measured::default();
+    for (file, quantizers) in files.iter().zip(&fitting) {
+        let infos = file.infos();
+        measured.left_out += (schemes.quantizers.len() - quantizers.len()) * infos.len();
+        if quantizers.is_empty() {
+            continue;
+        }
+        let found = match report_rows(file, quantizers) {
+            Ok(found) => found,
+            Err(quantlens::Error::Interrupted { .. }) => return Err(Stop::Interrupted),
+            // All of this file; there may be others.
+            Err(error) => {
+                measured.failures.add(format!("{}: {error}", file.name()), infos.len() * quantizers.len());
+                continue;
+            }
+        };
+        let subjects = infos.iter().flat_map(|info| quantizers.iter().map(move |quantizer| (info, quantizer)));
+        for (row, (info, quantizer)) in found.into_iter().zip(subjects) {
+            if schemes.are_default && !Schemes::fits(quantizer, info) {
+                measured.left_out += 1;
+                continue;
+            }
+            if let Some(error) = &row.error {
+                let of_file = if files.len() > 1 { format!("{}: ", file.name()) } else { String::new() };
+                measured.failures.add(format!("{of_file}{error}"), 1);
+            }
+            names.push(Some(file.name()));
+            rows.push(row);
+        }
+    }
+    measured.table = Table::of_frame(&frame_of_rows(&rows)?, &COLUMNS)?;
+    measured.table.columns.insert(0, Column { name: "file", values: Values::Text(names) });
+    Ok(measured)
+}
+
+/// The default schemes that fit none of a file's tensors are not measured at all; those that were asked for are, and say why not.
+pub fn fitting<'a>(file: &Selection, schemes: &'a Schemes) -> Vec<&'a dyn Quantizer> {
+    let infos = file.infos();
+    let quantizers = schemes.quantizers.iter().map(|quantizer| &**quantizer);
+    quantizers.filter(|quantizer| !schemes.are_default || infos.iter().any(|info| Schemes::fits(*quantizer, info))).collect()
+}
+
+const _: () = assert!(DEFAULT.len() == 8, "the help says eight");

@@ -1,0 +1,178 @@
+//! Which files, tensors and schemes.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use quantlens::{
+    Dtype, Model, Quantizer, Skipped, Slice, Source, Tensor, TensorInfo, TileBuffer, known_formats, open, quantizer,
+};
+
+use super::Stop;
+
+/// Some tensors of a model.
+pub struct Selection {
+    pub model: Model,
+    /// Their places in the model.
+    numbers: Vec<usize>,
+}
+
+impl Selection {
+    pub fn all(path: &Path) -> Result<Self, Stop> {
+        let model = open(path)?;
+        let numbers = (0..model.infos().len()).collect();
+        Ok(Self { model, numbers })
+    }
+
+    /// The path, as it was given.
+    pub fn name(&self) -> String {
+        self.model.path().display().to_string()
+    }
+
+    pub fn elements(&self) -> usize {
+        self.infos().iter().map(TensorInfo::elements).sum()
+    }
+
+    fn number(&self, tensor: usize) -> usize {
+        // No tensor has the other number, which the model says.
+        self.numbers.get(tensor).copied().unwrap_or(usize::MAX)
+    }
+}
+
+impl Source for Selection {
+    fn infos(&self) -> Vec<TensorInfo> {
+        let infos = self.model.infos();
+        self.numbers.iter().filter_map(|&number| infos.get(number).cloned()).collect()
+    }
+
+    fn read<'a>(&'a self, tensor: usize, elements: Range<usize>, buffer: &'a mut TileBuffer) -> quantlens::Result<Slice<'a>> {
+        self.model.read(self.number(tensor), elements, buffer)
+    }
+
+    fn skipped(&self) -> Vec<Skipped> {
+        self.model.skipped().to_vec()
+    }
+
+    fn tensor_at(&self, index: usize) -> quantlens::Result<Tensor> {
+        self.model.tensor_at(self.number(index))
+    }
+}
+
+/// Opens files, and of each takes the tensors whose names match one of the patterns, or all if there is none. Files without any are
+/// left out.
+pub fn select(paths: &[PathBuf], patterns: &[String]) -> Result<Vec<Selection>, Stop> {
+    let mut files = paths.iter().map(|path| Selection::all(path)).collect::<Result<Vec<_>, _>>()?;
+    for file in &files {
+        if file.numbers.is_empty() {
+            let skipped = file.model.skipped();
+            let first = skipped.first().map_or_else(String::new, |first| {
+                format!("; {} skipped, such as `{}` ({}): {}", skipped.len(), first.name, first.stored, first.reason)
+            });
+            return Err(Stop::Error(format!("`{}` has no tensor of numbers{first}", file.name())));
+        }
+    }
+    let names: Vec<String> = files.iter().flat_map(Source::infos).map(|info| info.name).collect();
+    if let Some(pattern) = patterns.iter().find(|pattern| !names.iter().any(|name| matches(pattern, name))) {
+        return Err(Stop::Error(no_match(pattern, &names)));
+    }
+    if !patterns.is_empty() {
+        for file in &mut files {
+            let infos = file.infos();
+            let is_asked_for = |info: &TensorInfo| patterns.iter().any(|pattern| matches(pattern, &info.name));
+            file.numbers = (0..infos.len()).filter(|&number| is_asked_for(&infos[number])).collect();
+        }
+    }
+    files.retain(|file| !file.numbers.is_empty());
+    Ok(files)
+}
+
+fn no_match(pattern: &str, names: &[String]) -> String {
+    const SHOWN: usize = 5;
+    let mut some = nearest(pattern, names.iter().map(String::as_str), SHOWN, 0.0).join(", ");
+    if names.len() > SHOWN {
+        some += &format!(" and {} more", names.len() - SHOWN);
+    }
+    format!("no tensor's name matches `{pattern}` (`*` stands for any text, `?` for one character): there are {some}")
+}
+
+/// Whether a name matches a pattern as a whole: `*` stands for any text, `?` for any one character.
+fn matches(pattern: &str, name: &str) -> bool {
+    let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
+    let (mut p, mut n) = (0, 0);
+    // Where the last `*` stands, and how much of the name is before what it takes.
+    let mut star: Option<(usize, usize)> = None;
+    while n < name.len() {
+        match pattern.get(p) {
+            Some('*') => {
+                star = Some((p, n));
+                p += 1;
+            }
+            Some('?') => (p, n) = (p + 1, n + 1),
+            Some(char) if *char == name[n] => (p, n) = (p + 1, n + 1),
+            // The last `*` takes one more.
+            _ => match star {
+                Some((at, taken)) => {
+                    star = Some((at, taken + 1));
+                    (p, n) = (at + 1, taken + 1);
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[p..].iter().all(|char| *char == '*')
+}
+
+/// The quantizers of a report.
+pub struct Schemes {
+    pub quantizers: Vec<Box<dyn Quantizer>>,
+    /// Whether nobody asked for them by name.
+    pub are_default: bool,
+}
+
+/// A width of each kind, as it is used: 8 bits as integers and floats, and 4 bits in groups.
+pub const DEFAULT: [&str; 8] =
+    ["int8-sym-axis0", "e4m3fn-axis0", "q8_0", "int4-sym-g128-sf16", "nf4-g64", "nvfp4", "mxfp4", "q4_0"];
+
+impl Schemes {
+    pub fn new(names: &[String]) -> Result<Self, Stop> {
+        if names.is_empty() {
+            let quantizers = DEFAULT.into_iter().map(quantizer).collect::<Result<_, _>>()?;
+            return Ok(Self { quantizers, are_default: true });
+        }
+        let mut quantizers: Vec<Box<dyn Quantizer>> = Vec::new();
+        for name in names {
+            let one = quantizer(name).map_err(|error| Stop::Error(format!("{error}{}", meant(name))))?;
+            if !quantizers.iter().any(|other| other.name() == one.name()) {
+                quantizers.push(one);
+            }
+        }
+        Ok(Self { quantizers, are_default: false })
+    }
+
+    /// Whether it makes sense to measure a tensor so, where nobody asked for it: the shape must fit, and the codes with their
+    /// scales must cost less than the values do.
+    pub fn fits(quantizer: &dyn Quantizer, info: &TensorInfo) -> bool {
+        let width = match info.dtype {
+            Dtype::F32 => 32.0,
+            Dtype::F64 => 64.0,
+        };
+        quantizer.bits_per_element(&info.shape, info.dtype).is_ok_and(|bits| bits < width)
+    }
+}
+
+/// Which scheme may be meant by a name that is none.
+fn meant(name: &str) -> String {
+    let names = known_formats().ok();
+    let names: Vec<&str> =
+        names.iter().filter_map(|frame| frame.column("name").ok()?.str().ok()).flat_map(|names| names.iter().flatten()).collect();
+    let near = nearest(&name.to_lowercase(), names.into_iter(), 3, 0.75);
+    let near = if near.is_empty() { String::new() } else { format!("; the nearest names are {}", near.join(", ")) };
+    format!("{near}; `quantlens schemes` lists what there is")
+}
+
+/// The most similar of some names, in backquotes, the most similar first.
+fn nearest<'a>(wanted: &str, names: impl Iterator<Item = &'a str>, most: usize, least: f64) -> Vec<String> {
+    let mut near: Vec<(f64, &str)> = names.map(|name| (strsim::jaro_winkler(wanted, name), name)).collect();
+    near.retain(|(similarity, _)| *similarity >= least);
+    near.sort_by(|a, b| b.0.total_cmp(&a.0));
+    near.into_iter().take(most).map(|(_, name)| format!("`{name}`")).collect()
+}

@@ -1,0 +1,7 @@
+//! The program `quantlens`: reports of model files from a terminal.
+
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}
