@@ -22,10 +22,19 @@ const MAX_DEPTH: u32 = 8;
 pub(super) fn check(input: &Input, tensor: &str, part: Range<u64>, compression: Compression) -> Result<()> {
     let mut cursor = Cursor::new(input, 0);
     cursor.move_to(part.clone());
+    let mut has_dictionary = false;
     while cursor.position() < part.end {
         let at = cursor.position();
         let fault = |reason: String| Err(input.fault(Some(tensor), Some(at), reason));
-        let Header { compressed, uncompressed } = header(&mut cursor)?;
+        let header = header(&mut cursor)?;
+        if !header.is_whole() {
+            return fault("the header of a page lacks the part for its kind: the file is damaged".to_owned());
+        }
+        if header.needs_dictionary() && !has_dictionary {
+            return fault("a page refers to a dictionary, which is missing: the file is damaged".to_owned());
+        }
+        has_dictionary |= header.kind == Header::DICTIONARY;
+        let Header { compressed, uncompressed, .. } = header;
         let (Ok(compressed), Ok(uncompressed)) = (u64::try_from(compressed), u64::try_from(uncompressed)) else {
             return fault(format!(
                 "a page is said to have {compressed} bytes, and {uncompressed} when it is decompressed: the file is damaged"
@@ -54,28 +63,72 @@ pub(super) fn check(input: &Input, tensor: &str, part: Range<u64>, compression: 
     Ok(())
 }
 
-/// What a page header says of the page's size.
+/// What a page header says of the page.
 struct Header {
+    kind: i64,
     compressed: i64,
     uncompressed: i64,
+    /// Whether the part for pages of this kind is there: of data pages, dictionaries, data pages of the second version.
+    parts: [bool; 3],
+    /// How the values of a data page are encoded.
+    encoding: i64,
+}
+
+impl Header {
+    const DATA: i64 = 0;
+    const DICTIONARY: i64 = 2;
+    const DATA_V2: i64 = 3;
+
+    fn is_whole(&self) -> bool {
+        match self.kind {
+            Self::DATA => self.parts[0],
+            Self::DICTIONARY => self.parts[1],
+            Self::DATA_V2 => self.parts[2],
+            _ => true,
+        }
+    }
+
+    /// Whether its values are places in a dictionary.
+    fn needs_dictionary(&self) -> bool {
+        matches!(self.kind, Self::DATA | Self::DATA_V2) && matches!(self.encoding, 2 | 8)
+    }
 }
 
 const STRUCT: u8 = 12;
 
 fn header(cursor: &mut Cursor<'_>) -> Result<Header> {
-    let mut header = Header { compressed: -1, uncompressed: -1 };
+    let mut header = Header { kind: -1, compressed: -1, uncompressed: -1, parts: [false; 3], encoding: -1 };
+    each_field(cursor, |cursor, field, kind| match (field, kind) {
+        (1, 4..=6) => signed(cursor).map(|kind| header.kind = kind),
+        (2, 4..=6) => signed(cursor).map(|size| header.uncompressed = size),
+        (3, 4..=6) => signed(cursor).map(|size| header.compressed = size),
+        (5 | 7 | 8, STRUCT) => {
+            let (part, place) = match field {
+                5 => (0, 2),
+                7 => (1, 2),
+                _ => (2, 4),
+            };
+            header.parts[part] = true;
+            each_field(cursor, |cursor, field, kind| match kind {
+                4..=6 if field == place => signed(cursor).map(|encoding| header.encoding = encoding),
+                _ => skip(cursor, kind, false, 1),
+            })
+        }
+        _ => skip(cursor, kind, false, 0),
+    })?;
+    Ok(header)
+}
+
+/// Calls with the number and the type of each field of a struct.
+fn each_field(cursor: &mut Cursor<'_>, mut body: impl FnMut(&mut Cursor<'_>, i64, u8) -> Result<()>) -> Result<()> {
     let mut field = 0;
     loop {
         let (kind, delta) = kind_and_size(cursor)?;
         if kind == 0 {
-            return Ok(header);
+            return Ok(());
         }
         field = if delta == 0 { signed(cursor)? } else { i64::wrapping_add(field, delta.into()) };
-        match (field, kind) {
-            (2, 4..=6) => header.uncompressed = signed(cursor)?,
-            (3, 4..=6) => header.compressed = signed(cursor)?,
-            _ => skip(cursor, kind, false, 0)?,
-        }
+        body(cursor, field, kind)?;
     }
 }
 
