@@ -207,6 +207,12 @@ impl<T: Real> Codec<T> {
         }
     }
 
+    /// Whether a code that [`Codec::encode`] gave is outside.
+    #[inline(always)]
+    pub(crate) fn is_outside(&self, code: T) -> bool {
+        (code < self.low) | (code > self.high)
+    }
+
     /// How many codes are outside.
     #[inline(always)]
     pub(crate) fn count_clipped(&self, codes: &[T]) -> u64 {

@@ -568,6 +568,35 @@ pub enum Error {
         there_are: String,
     },
 
+    /// A budget that no selection of schemes keeps.
+    #[error("{bits_per_element} bits an element are not enough: with the fewest bits for each tensor it is {fewest}")]
+    Budget {
+        /// What all tensors may cost, in bits an element.
+        bits_per_element: f64,
+        /// What they cost at least.
+        fewest: f64,
+    },
+
+    /// The text of a rule that is none.
+    #[error("`{text}` is no rule: {reason}; a rule is as `sqnr_db >= 30 where scheme == \"int8-sym\" and bits <= 8`")]
+    ParseRule {
+        /// The text.
+        text: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// A table that lacks a column that is asked for, or has it with another type.
+    #[error("the table has no column `{column}` of {wanted}: its columns are {there_are}")]
+    NoColumn {
+        /// The column's name.
+        column: String,
+        /// What it would have to hold.
+        wanted: &'static str,
+        /// The columns that there are.
+        there_are: String,
+    },
+
     /// A tensor under a quantizer, where all rows of a report failed: the first one.
     #[error("tensor `{tensor}` under `{scheme}`: {cause}")]
     Row {

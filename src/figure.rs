@@ -106,6 +106,20 @@ struct Series {
     points: Vec<(f64, f64)>,
 }
 
+/// Where the numbers of an axis rise to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    Up,
+    Down,
+}
+
+/// A filled rectangle from one corner to the opposite one.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Area {
+    corners: [(f64, f64); 2],
+    color: RGBColor,
+}
+
 /// A chart: title, axes and series, drawn when it is asked for.
 ///
 /// Fonts are bundled, so the bytes are the same on every machine. In a notebook it shows itself as SVG, PNG and text.
@@ -126,11 +140,16 @@ pub struct Figure {
     x_label: String,
     y_label: String,
     y_names: Vec<String>,
+    y_direction: Direction,
     series: Vec<Series>,
+    /// Below the series.
+    areas: Vec<Area>,
+    /// What colours of areas mean.
+    keys: Vec<(String, Vec<RGBColor>)>,
     labels: Vec<((f64, f64), String)>,
 }
 
-/// Width and height at which a figure is shown.
+/// Width and height at which a figure is shown, unless it has many rows or a long legend: then it is higher.
 pub const SIZE: (u32, u32) = (900, 500);
 
 impl Figure {
@@ -142,7 +161,10 @@ impl Figure {
             x_label: String::new(),
             y_label: String::new(),
             y_names: Vec::new(),
+            y_direction: Direction::Up,
             series: Vec::new(),
+            areas: Vec::new(),
+            keys: Vec::new(),
             labels: Vec::new(),
         }
     }
@@ -177,6 +199,11 @@ impl Figure {
         Self { y_names: names.into_iter().map(Into::into).collect(), ..self }
     }
 
+    /// With y rising downwards, as the rows of a matrix are counted.
+    pub fn y_downward(self) -> Self {
+        Self { y_direction: Direction::Down, ..self }
+    }
+
     /// Adds a text beside this point. It is left out where it would cover a marker or a text that was added before.
     pub fn label(mut self, at: (f64, f64), content: impl Into<String>) -> Self {
         self.labels.push((at, content.into()));
@@ -198,30 +225,72 @@ impl Figure {
         self
     }
 
+    /// Adds filled rectangles from one corner (x, y) to the opposite one, below all series; those with a corner that is not finite are left out. The label
+    /// stands in the legend; an empty one does not.
+    ///
+    /// ```
+    /// # use quantlens::figure::{Figure, Ink};
+    /// let bars = [[(0.0, -0.3), (3.0, 0.3)], [(0.0, 0.7), (5.0, 1.3)]];
+    /// let figure = Figure::new("The second is longer").rows(["first", "second"]).areas("length", Ink::Blue, bars);
+    /// assert!(figure.to_svg()?.contains("length"));
+    /// # Ok::<(), quantlens::Error>(())
+    /// ```
+    pub fn areas(mut self, label: impl Into<String>, ink: Ink, rectangles: impl IntoIterator<Item = [(f64, f64); 2]>) -> Self {
+        let color = ink.rgb();
+        self.add_areas(rectangles.into_iter().map(|corners| Area { corners, color }));
+        let label = label.into();
+        if !label.is_empty() {
+            self.keys.push((label, vec![color]));
+        }
+        self
+    }
+
+    /// Adds filled rectangles whose colour says a share from 0 (light) to 1 (dark); the legend has both ends' meanings. One hue from light to dark, which is
+    /// the same order for every kind of colour vision, and in print.
+    pub fn shades(
+        mut self,
+        lightest: impl Into<String>,
+        darkest: impl Into<String>,
+        rectangles: impl IntoIterator<Item = ([(f64, f64); 2], f64)>,
+    ) -> Self {
+        self.add_areas(rectangles.into_iter().map(|(corners, share)| Area { corners, color: shade(share) }));
+        let colors = (0..24).map(|step| shade(f64::from(step) / 23.0)).collect();
+        self.keys.push((format!("{} (light) to {} (dark)", lightest.into(), darkest.into()), colors));
+        self
+    }
+
+    fn add_areas(&mut self, areas: impl Iterator<Item = Area>) {
+        let is_finite = |area: &Area| area.corners.iter().all(|(x, y)| x.is_finite() && y.is_finite());
+        self.areas.extend(areas.filter(is_finite));
+    }
+
     /// The title, which is also what a figure is called in text.
     pub fn title(&self) -> &str {
         &self.title
     }
 
-    /// The figure as SVG text, 900 by 500 units, without scripts or fonts of its own. It is as wide as its place, up to 900 pixels.
+    /// The figure as SVG text, 900 by 500 units (higher where rows or a long legend need the room), without scripts or fonts of its own. It is as wide as
+    /// its place, up to 900 pixels.
     ///
     /// # Errors
     /// [`Error::Draw`] if it has no finite point.
     pub fn to_svg(&self) -> Result<String> {
-        let (width, height) = SIZE;
+        let size = self.size()?;
+        let (width, height) = size;
         let mut svg = String::new();
-        self.draw(SVGBackend::with_string(&mut svg, SIZE))?;
+        self.draw(SVGBackend::with_string(&mut svg, size))?;
         // JupyterLab and the page show it as an image, whose size is this and nothing else.
         let fixed = format!("<svg width=\"{width}\" height=\"{height}\" ");
         Ok(svg.replacen(&fixed, &format!("<svg width=\"100%\" style=\"max-width:{width}px\" "), 1))
     }
 
-    /// The figure as a PNG file of 1800 by 1000 pixels, 144 to the inch: to be shown at 900 by 500, as Jupyter does.
+    /// The figure as a PNG file of 1800 by 1000 pixels (higher likewise), 144 to the inch: to be shown at 900 by 500, as Jupyter does.
     ///
     /// # Errors
     /// [`Error::Draw`] if it has no finite point.
     pub fn to_png(&self) -> Result<Vec<u8>> {
-        let (width, height) = (2 * SIZE.0, 2 * SIZE.1);
+        let (width, height) = self.size()?;
+        let (width, height) = (2 * width, 2 * height);
         let mut pixels = vec![0_u8; (width * height * 3) as usize];
         self.draw(Doubled(BitMapBackend::with_buffer(&mut pixels, (width, height))))?;
         let mut file = Vec::new();
@@ -259,40 +328,38 @@ impl Figure {
     }
 
     fn draw_on<DB: DrawingBackend>(&self, root: &DrawingArea<DB, Shift>) -> Result<()> {
-        let points = || self.series.iter().flat_map(|series| &series.points);
+        let corners = || self.areas.iter().flat_map(|area| &area.corners);
+        let points = || self.series.iter().flat_map(|series| &series.points).chain(corners());
         let Some(x_range) = padded_range(points().map(|point| point.0), 0.02) else {
             return Err(Error::Draw("it has no point to show".to_owned()));
         };
         let with_zero = self.series.iter().any(|series| matches!(series.style, Style::Stems(_)));
         let zero = with_zero.then_some(0.0);
         let y_range = match self.y_names.len() {
-            0 => padded_range(points().map(|point| point.1).chain(zero), 0.06).unwrap_or(0.0..1.0),
+            0 => {
+                let range = padded_range(points().map(|point| point.1).chain(zero), 0.06).unwrap_or(0.0..1.0);
+                if self.y_direction == Direction::Up { range } else { range.end..range.start }
+            }
             // The first row is the uppermost.
             rows => rows as f64 - 0.4..-0.6,
         };
 
         let header = self.draw_header(root)?;
         let (_, body) = root.split_vertically(header);
-        let mut y_label_area = 72;
-        for name in &self.y_names {
-            let (width, _) = root.estimate_text_size(name, &text(14)).map_err(draw_error)?;
-            // The axis' own title and a tick stand there, too.
-            y_label_area = y_label_area.max(width.saturating_add(36)).min(SIZE.0 / 2);
-        }
         let mut chart = ChartBuilder::on(&body)
             .margin_left(10)
             .margin_right(24)
             .margin_bottom(8)
             .x_label_area_size(48)
-            .y_label_area_size(y_label_area)
+            .y_label_area_size(72.max(14 + self.names_width(root)?))
             .build_cartesian_2d(x_range.clone(), y_range.clone())
             .map_err(draw_error)?;
         let x_step = x_range.end - x_range.start;
-        let y_step = y_range.end - y_range.start;
+        let y_step = (y_range.end - y_range.start).abs();
         let y_tick = |y: &f64| match self.y_names.len() {
             0 => tick(*y, y_step),
             _ if (y - y.round()).abs() > 1e-6 => String::new(),
-            _ => self.y_names.get(y.round() as usize).cloned().unwrap_or_default(),
+            _ => self.y_names.get(y.round() as usize).map(|name| shortened(name)).unwrap_or_default(),
         };
         chart
             .configure_mesh()
@@ -309,6 +376,7 @@ impl Figure {
             .axis_style(RGBColor(0x66, 0x66, 0x66))
             .draw()
             .map_err(draw_error)?;
+        chart.draw_series(self.areas.iter().map(|area| Rectangle::new(area.corners, area.color.filled()))).map_err(draw_error)?;
         for series in &self.series {
             let color = series.ink.rgb();
             let points = series.points.iter().copied();
@@ -331,7 +399,40 @@ impl Figure {
         let marked = self.series.iter().filter(|series| matches!(series.style, Style::Points(_) | Style::Stems(_)));
         let marked: Vec<_> = marked.flat_map(|series| &series.points).map(pixel).collect();
         let (x, y) = chart.plotting_area().get_pixel_range();
-        label::draw(root, &labels, &marked, [x.start, y.start, x.end, y.end])
+        let area = |area: &Area| {
+            let [(a, b), (c, d)] = [pixel(&area.corners[0]), pixel(&area.corners[1])];
+            [a.min(c), b.min(d), a.max(c), b.max(d)]
+        };
+        let mut areas: Vec<label::Area> = Vec::new();
+        if !labels.is_empty() {
+            areas.extend(self.areas.iter().map(area));
+            let lines = self.series.iter().filter(|series| matches!(series.style, Style::Line | Style::Dashed));
+            for series in lines {
+                let corners: Vec<(i32, i32)> = series.points.iter().map(pixel).collect();
+                areas.extend(corners.windows(2).flat_map(|pair| label::along(pair[0], pair[1])));
+            }
+        }
+        label::draw(root, &labels, &marked, &areas, [x.start, y.start, x.end, y.end])
+    }
+
+    /// The widest name of a row, in pixels.
+    fn names_width<DB: DrawingBackend>(&self, root: &DrawingArea<DB, Shift>) -> Result<u32> {
+        let mut widest = 0;
+        for name in &self.y_names {
+            widest = widest.max(root.estimate_text_size(&shortened(name), &text(14)).map_err(draw_error)?.0);
+        }
+        Ok(if self.y_label.is_empty() { widest } else { widest + 20 })
+    }
+
+    /// Width and height at which this figure is shown: [`SIZE`], but higher where rows or a long legend need more room.
+    fn size(&self) -> Result<(u32, u32)> {
+        use_bundled_font()?;
+        let mut scratch = String::new();
+        let root = SVGBackend::with_string(&mut scratch, SIZE).into_drawing_area();
+        let header = self.draw_header(&root)?.max(0) as u32;
+        let (row, axis) = (24, 80);
+        let body = (axis + row * self.y_names.len() as u32).max(320);
+        Ok((SIZE.0, SIZE.1.max(header + body)))
     }
 
     /// Title, subtitle and legend, from the left edge; returns their height in pixels.
@@ -346,18 +447,33 @@ impl Figure {
             }
         }
         let labelled: Vec<_> = self.series.iter().filter_map(|series| Some((series.label.as_ref()?, series))).collect();
-        if labelled.is_empty() {
+        if labelled.is_empty() && self.keys.is_empty() {
             return Ok(y + 6);
         }
         y += 4;
         let mut x = left;
+        let next = |label: &str, x: &mut i32, y: &mut i32, swatch: i32| {
+            let (width, _) = root.estimate_text_size(label, &text(14)).map_err(draw_error)?;
+            let needed = swatch + 8 + width as i32;
+            if *x > left && *x + needed > left + room as i32 {
+                (*x, *y) = (left, *y + 22);
+            }
+            Ok::<i32, Error>(needed)
+        };
+        for (label, colors) in &self.keys {
+            let each = if colors.len() == 1 { 24 } else { 6 };
+            let swatch = each * colors.len() as i32;
+            let needed = next(label, &mut x, &mut y, swatch)?;
+            for (number, color) in (0..).zip(colors) {
+                let corner = x + each * number;
+                root.draw(&Rectangle::new([(corner, y + 2), (corner + each, y + 14)], color.filled())).map_err(draw_error)?;
+            }
+            root.draw(&Text::new(label.clone(), (x + swatch + 8, y), text(14))).map_err(draw_error)?;
+            x += needed + 22;
+        }
         for (label, series) in labelled {
             let style = text(14);
-            let (width, _) = root.estimate_text_size(label, &style).map_err(draw_error)?;
-            let needed = 34 + width as i32;
-            if x > left && x + needed > left + room as i32 {
-                (x, y) = (left, y + 22);
-            }
+            let needed = next(label, &mut x, &mut y, 26)?;
             let (color, middle) = (series.ink.rgb(), y + 8);
             let line = |from: i32, to: i32| PathElement::new([(x + from, middle), (x + to, middle)], color.stroke_width(2));
             match series.style {
@@ -374,6 +490,27 @@ impl Figure {
         }
         Ok(y + 30)
     }
+}
+
+/// From nearly white to dark blue by way of the palette's sky blue, each channel falling all the way.
+fn shade(share: f64) -> RGBColor {
+    const STOPS: [(u8, u8, u8); 4] = [(0xF3, 0xF8, 0xFC), (0x8F, 0xC7, 0xE8), (0x1F, 0x7F, 0xBC), (0x0A, 0x2C, 0x52)];
+    let at = share.clamp(0.0, 1.0) * (STOPS.len() - 1) as f64;
+    let below = (at as usize).min(STOPS.len() - 2);
+    let between = |a: u8, b: u8| (f64::from(a) + (at - below as f64) * (f64::from(b) - f64::from(a))).round() as u8;
+    let (a, b) = (STOPS[below], STOPS[below + 1]);
+    RGBColor(between(a.0, b.0), between(a.1, b.1), between(a.2, b.2))
+}
+
+/// A name of a row, without its middle where it is very long: both ends of a tensor's name tell it apart.
+fn shortened(name: &str) -> String {
+    const SHOWN: usize = 44;
+    let characters: Vec<char> = name.chars().collect();
+    if characters.len() <= SHOWN {
+        return name.to_owned();
+    }
+    let (head, tail) = ((SHOWN - 1) / 2, SHOWN / 2);
+    characters[..head].iter().chain(&['…']).chain(&characters[characters.len() - tail..]).collect()
 }
 
 fn text(size: i32) -> TextStyle<'static> {
@@ -405,14 +542,24 @@ fn padded_range(numbers: impl Iterator<Item = f64>, margin: f64) -> Option<std::
     Some((min - pad).max(f64::MIN / 4.0)..(max + pad).min(f64::MAX / 4.0))
 }
 
-/// A number on an axis whose visible part is this wide: as many decimals as it needs to tell neighbours apart.
+/// A number on an axis whose visible part is this wide: as many digits as it needs to tell neighbours apart.
 fn tick(value: f64, width: f64) -> String {
     let step = width / 10.0;
-    if step == 0.0 || !(1e-4..1e6).contains(&step) && value != 0.0 {
+    if step == 0.0 || !step.is_finite() {
         return format!("{value:.1e}");
     }
+    let place = step.log10().floor();
+    // Small differences of numbers of ordinary size are written out, too.
+    let is_ordinary = (1e-3..1e6).contains(&value.abs()) && step >= 1e-9;
+    if !(1e-4..1e6).contains(&step) && !is_ordinary {
+        if value == 0.0 {
+            return "0".to_owned();
+        }
+        let digits = (value.abs().log10().floor() - place).clamp(1.0, 15.0) as usize;
+        return format!("{value:.digits$e}");
+    }
     let is_whole = value == value.round() && step >= 0.5;
-    let decimals = if is_whole { 0 } else { (-step.log10().floor()).max(0.0) as usize };
+    let decimals = if is_whole { 0 } else { (-place).max(0.0) as usize };
     let text = format!("{value:.decimals$}");
     // -0.0 is 0.
     if text.trim_matches(['-', '0', '.']).is_empty() { text.trim_start_matches('-').to_owned() } else { text }

@@ -44,6 +44,8 @@ mod metrics;
 
 mod source;
 
+mod statistics;
+
 mod kernels;
 
 mod report;
@@ -78,7 +80,9 @@ pub use qparams::{Observer, QParams};
 pub use quantize::{Quantized, fake_quantize_with, quantize_with};
 pub use read::{FileFormat, Model, open};
 pub use report::{
-    Quantizer, ReportRow, convention_diff, convention_summary, elements, frame_of_rows, levels, report, report_rows, sweep,
+    Bootstrap, Comparison, Condition, Objective, Operand, Quantizer, ReportRow, Rule, allocate, bias_correction, blame, channels,
+    check, concentration, convention_diff, convention_summary, diff, elements, frame_of_rows, frontier, ledger, levels, lint,
+    lorenz, noise, report, report_rows, sweep, uncertainty, what_if,
 };
 pub use scale::{ScaleFormat, ScaleRule, SecondLevel};
 pub use scheme::{Mapping, Overflow, Scheme, SymmetricRange};

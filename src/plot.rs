@@ -1,5 +1,8 @@
 //! The charts: each states in its title what it found.
 
+mod explain;
+mod values;
+
 use std::collections::BTreeSet;
 
 use polars::prelude::DataFrame;
@@ -14,6 +17,9 @@ use crate::quantize::fake_quantize_with;
 use crate::report::{code_values, report_rows};
 use crate::scheme::Scheme;
 use crate::tensor::Tensor;
+
+pub use explain::{allocation, frontier, intervals, ledger, lorenz, sensitivity};
+pub use values::{heatmap, occupancy};
 
 /// More elements than this are not drawn one by one but evenly sampled; the subtitle then says so.
 pub const MAX_ELEMENTS: usize = 1000;

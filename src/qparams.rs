@@ -39,6 +39,19 @@ pub struct QParams {
     stored: Option<StoredScales>,
 }
 
+/// The parameters of a block in real numbers, before anything is stored.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Ideal {
+    /// The range that calibration says to cover; none where a search found a scale.
+    pub(crate) calibrated: Option<(f64, f64)>,
+    /// The part of it that the values fill: from the smallest to the largest value, no further than it.
+    pub(crate) inside: (f64, f64),
+    /// What the convention's formula gives, not held above the smallest that it allows: 0 of a range of nothing, and then the offset means nothing.
+    pub(crate) scale: f64,
+    /// The zero point of the same formula, a whole number; of a mapping with a minimum what is stored of it.
+    pub(crate) offset: f64,
+}
+
 #[derive(Deserialize)]
 struct UncheckedQParams {
     scheme: Scheme,

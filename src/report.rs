@@ -1,9 +1,19 @@
 //! Tables: what quantization did, as polars data frames.
 
+mod allocate;
+mod blame;
+mod channels;
+mod check;
 mod convention_diff;
+mod each;
+mod frontier;
+mod ledger;
+mod lint;
+mod noise;
 mod row;
 mod rows;
 mod tables;
+mod uncertainty;
 
 use std::ops::Deref;
 
@@ -18,12 +28,22 @@ use crate::scheme::Scheme;
 use crate::source::Source;
 use crate::tensor::Tensor;
 
+pub use allocate::{Objective, allocate};
+pub use blame::{blame, concentration, lorenz, what_if};
+pub use channels::{bias_correction, channels};
+pub use check::{Comparison, Condition, Operand, Rule, check, diff};
+pub(crate) use check::{numbers, texts};
 pub use convention_diff::{convention_diff, convention_summary};
+pub use frontier::frontier;
+pub use ledger::ledger;
+pub use lint::lint;
+pub use noise::noise;
 pub(crate) use row::Codes;
 pub use row::{ReportRow, frame_of_rows};
 pub(crate) use rows::row_of;
 pub(crate) use tables::code_values;
 pub use tables::{elements, levels};
+pub use uncertainty::{Bootstrap, uncertainty};
 
 /// Anything that quantizes: three methods. [`Scheme`] is one; your own type is another and goes into the same report.
 ///

@@ -302,6 +302,15 @@ impl Scheme {
         Self { convention, ..self }
     }
 
+    /// The same codes with scales of the data's type, so that they are what a formula or a search gives: for what-if comparisons.
+    pub(crate) fn with_exact_scales(self) -> Self {
+        let has_range = self.mapping == Mapping::Symmetric && matches!(self.format, Format::Int { .. });
+        // E8M0 says another range than the convention.
+        let is_said = has_range && self.scale.format == ScaleFormat::E8M0;
+        let symmetric_range = if is_said { Some(self.symmetric_range()) } else { self.symmetric_range };
+        Self { scale: ScaleStorage::DATA, symmetric_range, ..self }
+    }
+
     /// With the symmetric codes of another convention's scheme, where it is one that can be said: not the original's.
     pub(crate) fn with_codes_of(self, other: Self) -> Self {
         match (self.mapping, self.format, other.convention) {

@@ -7,7 +7,7 @@ use super::{draw_error, text};
 use crate::error::Result;
 
 /// A rectangle of pixels: left, top, right, bottom.
-type Area = [i32; 4];
+pub(super) type Area = [i32; 4];
 
 /// The size of labels, in pixels.
 const SIZE: i32 = 13;
@@ -15,15 +15,17 @@ const SIZE: i32 = 13;
 /// How far a marker reaches from its point.
 const REACH: i32 = 7;
 
-/// Draws each text at the first place beside its point that lies inside and covers no point and no earlier text; leaves out those
+/// Draws each text at the first place beside its point that lies inside and covers no point, no area and no earlier text; leaves out those
 /// that find none.
 pub(super) fn draw<DB: DrawingBackend>(
     root: &DrawingArea<DB, Shift>,
     labels: &[((i32, i32), &str)],
     points: &[(i32, i32)],
+    areas: &[Area],
     inside: Area,
 ) -> Result<()> {
     let mut taken: Vec<Area> = points.iter().map(|&(x, y)| [x - REACH, y - REACH, x + REACH, y + REACH]).collect();
+    taken.extend(areas);
     for &((x, y), content) in labels {
         let (width, height) = root.estimate_text_size(content, &text(SIZE)).map_err(draw_error)?;
         let (width, height) = (width as i32, height as i32);
@@ -39,6 +41,19 @@ pub(super) fn draw<DB: DrawingBackend>(
         }
     }
     Ok(())
+}
+
+/// Small areas that a line between two points goes through.
+pub(super) fn along(from: (i32, i32), to: (i32, i32)) -> impl Iterator<Item = Area> {
+    const STEP: i32 = 4;
+    let (wide, high) = (to.0 - from.0, to.1 - from.1);
+    let steps = (wide.abs().max(high.abs()) / STEP).max(1);
+    (0..=steps).map(move |step| {
+        // In 64 bits, for a line may go far.
+        let at = |from: i32, length: i32| from + (i64::from(length) * i64::from(step) / i64::from(steps)) as i32;
+        let (x, y) = (at(from.0, wide), at(from.1, high));
+        [x - 2, y - 2, x + 2, y + 2]
+    })
 }
 
 /// Upper left corners of a text of this size around a point: on the left first, where a rising line leaves room.

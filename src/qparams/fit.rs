@@ -4,9 +4,9 @@ use std::borrow::Cow;
 
 use rayon::prelude::*;
 
-use super::formulas::{Pair, Problem, Store, bounded, furthest};
+use super::formulas::{Pair, Problem, Smallest, Store, bounded, furthest};
 use super::ranges::BlockRanges;
-use super::{QParams, StoredScales};
+use super::{Ideal, QParams, StoredScales};
 use crate::binary::{exponent, power_of_two};
 use crate::calibrate::Calibration;
 use crate::codec::ScalarCodec;
@@ -36,6 +36,18 @@ impl Scheme {
             // The gate has looked already.
             let range = Some((Real::from_f64(tensor.min()), Real::from_f64(tensor.max())));
             qparams_of(*self, values, &layout, range, None)
+        })
+    }
+
+    /// [`Scheme::qparams`], and what the parameters of each block would be if nothing had to be stored.
+    pub(crate) fn qparams_and_ideals(&self, tensor: &Tensor) -> Result<(QParams, Vec<Ideal>)> {
+        self.validate()?;
+        let layout = Layout::new(self.granularity(), tensor.shape())?;
+        with_values!(tensor, |values| {
+            let range = Some((Real::from_f64(tensor.min()), Real::from_f64(tensor.max())));
+            let blocks = SliceBlocks { values, layout: &layout, range };
+            let fits = fits(*self, &blocks)?;
+            Ok((of_fits(*self, &fits, None)?, ideals(*self, &blocks, &fits)?))
         })
     }
 }
@@ -145,7 +157,10 @@ impl<T: Real> Fit<T> {
 ///
 /// `tensor_magnitude` is that of the whole tensor, where the blocks are some of it and a scale above theirs depends on it.
 pub(super) fn of_blocks<T: Real>(scheme: Scheme, blocks: &impl Blocks<T>, tensor_magnitude: Option<T>) -> Result<QParams> {
-    let fits = fits(scheme, blocks)?;
+    of_fits(scheme, &fits(scheme, blocks)?, tensor_magnitude)
+}
+
+fn of_fits<T: Real>(scheme: Scheme, fits: &[Fit<T>], tensor_magnitude: Option<T>) -> Result<QParams> {
     let storage = scheme.scale_storage();
     let stored = match (storage.second, storage.format) {
         (Some(SecondLevel::TensorScale), ScaleFormat::Float(format)) => {
@@ -155,14 +170,14 @@ pub(super) fn of_blocks<T: Real>(scheme: Scheme, blocks: &impl Blocks<T>, tensor
         (Some(SecondLevel::DoubleQuantized), _) => {
             // A block of zeros asks for no scale, and its 1 must not move the mean of the others.
             let of_block = |(pair, fit): (Pair<T>, &Fit<T>)| if fit.magnitude() == T::ZERO { 0.0 } else { pair.scale.to_f64() };
-            let scales: Vec<f64> = pairs(scheme, &fits)?.into_iter().zip(&fits).map(of_block).collect();
+            let scales: Vec<f64> = pairs(scheme, fits)?.into_iter().zip(fits).map(of_block).collect();
             Some(StoredScales::double(&scales))
         }
         _ => None,
     };
     let (scales, offsets): (Vec<f64>, Vec<f64>) = match &stored {
         Some(stored) => (stored.scales_in(T::DTYPE), vec![f64::from(scheme.middle_code()); fits.len()]),
-        None => pairs(scheme, &fits)?.into_iter().map(|pair| (pair.scale.to_f64(), pair.offset.to_f64())).unzip(),
+        None => pairs(scheme, fits)?.into_iter().map(|pair| (pair.scale.to_f64(), pair.offset.to_f64())).unzip(),
     };
     if let Some(block) = scales.iter().position(|&scale| !(scale > 0.0 && scale.is_finite())) {
         let (scale, format) =
@@ -187,7 +202,9 @@ fn pairs<T: Real>(scheme: Scheme, fits: &[Fit<T>]) -> Result<Vec<Pair<T>>> {
     let pair = |(block, fit): (usize, &Fit<T>)| {
         let stored = Stored { scheme, codec: codec.as_ref(), block, magnitude: fit.magnitude(), furthest };
         match *fit {
-            Fit::Range(min, max) => Problem { scheme, block, min, max, furthest }.solve(&stored),
+            Fit::Range(min, max) => {
+                Problem { scheme, block, min, max, furthest, smallest: Smallest::OfConvention }.solve(&stored)
+            }
             Fit::Scale { scale, .. } => {
                 let middle = T::from_f64(scheme.middle_code().into());
                 Ok(Pair { scale: stored.store(searched(scheme, scale))?, offset: middle })
@@ -198,6 +215,50 @@ fn pairs<T: Real>(scheme: Scheme, fits: &[Fit<T>]) -> Result<Vec<Pair<T>>> {
         }
     };
     fits.iter().enumerate().map(pair).collect()
+}
+
+/// What nothing was stored of. A search for scales that are stored in few bits looks among those: here it is asked again, for the best of all; where that
+/// takes too long, the answer is what it found.
+fn ideals<T: Real>(scheme: Scheme, blocks: &impl Blocks<T>, found: &[Fit<T>]) -> Result<Vec<Ideal>> {
+    let is_search = found.iter().any(|fit| !matches!(fit, Fit::Range(..)));
+    let again = if is_search && scheme.scale_format() != ScaleFormat::Data {
+        fits(scheme.with_exact_scales(), blocks).ok()
+    } else {
+        None
+    };
+    let furthest = furthest(scheme);
+    let ideal = |(block, (fit, (min, max))): (usize, (&Fit<T>, (T, T)))| match *fit {
+        Fit::Range(low, high) => {
+            let (low, high, min, max) = (low.to_f64(), high.to_f64(), min.to_f64(), max.to_f64());
+            let problem = Problem { scheme, block, min: low, max: high, furthest, smallest: Smallest::Any };
+            let Pair { scale, offset } = problem.solve(&AsItIs)?;
+            // A symmetric range may reach beyond the values, and may leave all of them outside.
+            let inside = (low.max(min).min(high.min(max)), high.min(max));
+            Ok(Ideal { calibrated: Some((low, high)), inside, scale, offset })
+        }
+        Fit::Scale { scale, .. } => {
+            let (scale, offset) = (scale.to_f64(), scheme.middle_code().into());
+            Ok(Ideal { calibrated: None, inside: (min.to_f64(), max.to_f64()), scale, offset })
+        }
+        Fit::ScaleAndZeroPoint { scale, zero_point } => {
+            let inside = (min.to_f64(), max.to_f64());
+            Ok(Ideal { calibrated: None, inside, scale: scale.to_f64(), offset: zero_point as f64 })
+        }
+    };
+    again.as_deref().unwrap_or(found).iter().zip(blocks.ranges()).enumerate().map(ideal).collect()
+}
+
+/// Nothing is lost in storing.
+struct AsItIs;
+
+impl Store<f64> for AsItIs {
+    fn store(&self, scale: f64) -> Result<f64> {
+        Ok(scale)
+    }
+
+    fn store_minimum(&self, minimum: f64) -> Result<f64> {
+        Ok(minimum)
+    }
 }
 
 /// A scale that a search has found, not below the smallest of the convention.

@@ -24,6 +24,7 @@ pub(super) struct Problem<T> {
     pub(super) max: T,
     /// The magnitude of the grid's value furthest from 0, as [`furthest`] says: the same for all blocks.
     pub(super) furthest: f64,
+    pub(super) smallest: Smallest,
 }
 
 /// The magnitude of the grid's value furthest from 0, which amax becomes.
@@ -32,6 +33,15 @@ pub(super) fn furthest(scheme: Scheme) -> f64 {
         Format::Int { .. } => f64::from(scheme.quant_max() - scheme.middle_code()),
         format => format.largest().abs().max(format.lowest().abs()),
     }
+}
+
+/// How small a scale may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Smallest {
+    /// As small as the convention allows.
+    OfConvention,
+    /// As small as the range says: for what-if comparisons. Of a range of nothing it is 0.
+    Any,
 }
 
 /// How a scale is stored: the scale as it will be, of the one that the formula gives. An error where its type cannot hold it.
@@ -98,7 +108,24 @@ impl<T: Real> Problem<T> {
     }
 
     fn bounded(&self, scale: T) -> T {
-        bounded(self.scheme.convention(), scale)
+        match self.smallest {
+            Smallest::OfConvention => bounded(self.scheme.convention(), scale),
+            Smallest::Any => scale,
+        }
+    }
+
+    fn at_least(&self, scale: T, smallest: f64) -> T {
+        match self.smallest {
+            Smallest::OfConvention => at_least(scale, smallest),
+            Smallest::Any => scale,
+        }
+    }
+
+    fn or_one(&self, scale: T) -> Option<T> {
+        match self.smallest {
+            Smallest::OfConvention => or_one(scale),
+            Smallest::Any => Some(scale),
+        }
     }
 
     /// amax / largest, for grids that are no integers. PyTorch's smallest scale holds here, too.
@@ -106,7 +133,7 @@ impl<T: Real> Problem<T> {
         let scale = self.finite(self.magnitude() / T::from_f64(self.furthest))?;
         let scale = match self.scheme.format() {
             // With no 0 among the values no scale makes a block all zero: the smallest comes nearest.
-            Format::Codebook(codebook) if !codebook.levels().contains(&0.0) => at_least(scale, T::MIN_NORMAL.to_f64()),
+            Format::Codebook(codebook) if !codebook.levels().contains(&0.0) => self.at_least(scale, T::MIN_NORMAL.to_f64()),
             _ => self.bounded(scale),
         };
         Ok(Pair { scale: storage.store(scale)?, offset: T::ZERO })
@@ -123,7 +150,7 @@ impl<T: Real> Problem<T> {
     /// `DynamicQuantizeLinear` at every width: <https://onnx.ai/onnx/operators/onnx__DynamicQuantizeLinear.html>
     fn onnx_asymmetric(&self, storage: &impl Store<T>) -> Result<Pair<T>> {
         let (quant_min, quant_max) = (self.quant_min(), self.quant_max());
-        match or_one(self.finite((self.max - self.min) / self.steps())?) {
+        match self.or_one(self.finite((self.max - self.min) / self.steps())?) {
             None => Ok(Pair { scale: storage.store(T::ONE)?, offset: limit(T::ZERO, quant_min, quant_max) }),
             Some(scale) => {
                 let scale = storage.store(scale)?;
@@ -135,7 +162,7 @@ impl<T: Real> Problem<T> {
 
     /// ONNX Runtime's tool, `compute_scale_zp(…, symmetric=True)`: the range ±amax over all steps.
     fn onnx_symmetric(&self, storage: &impl Store<T>) -> Result<Pair<T>> {
-        match or_one(self.finite(self.magnitude() / (self.steps() / T::from_f64(2.0)))?) {
+        match self.or_one(self.finite(self.magnitude() / (self.steps() / T::from_f64(2.0)))?) {
             None => Ok(Pair { scale: storage.store(T::ONE)?, offset: limit(T::ZERO, self.quant_min(), self.quant_max()) }),
             Some(scale) => Ok(Pair { scale: storage.store(scale)?, offset: self.middle_code() }),
         }
@@ -160,7 +187,7 @@ impl<T: Real> Problem<T> {
         let (low, high) = (self.min.to_f64(), self.max.to_f64());
         let (code_min, code_max) = (self.quant_min().to_f64(), self.quant_max().to_f64());
         let exact = (high - low) / (code_max - code_min);
-        let Some(scale) = or_one(self.finite(T::from_f64(exact))?) else {
+        let Some(scale) = self.or_one(self.finite(T::from_f64(exact))?) else {
             return Ok(Pair { scale: storage.store(T::ONE)?, offset: T::ZERO });
         };
         let stored = storage.store(scale)?;
@@ -179,13 +206,13 @@ impl<T: Real> Problem<T> {
     fn tflite_symmetric(&self, storage: &impl Store<T>) -> Result<Pair<T>> {
         let middle = self.middle_code();
         let scale = self.magnitude().to_f64() / (self.quant_max() - middle).to_f64();
-        let scale = or_one(self.finite(T::from_f64(scale))?).unwrap_or(T::ONE);
+        let scale = self.or_one(self.finite(T::from_f64(scale))?).unwrap_or(T::ONE);
         Ok(Pair { scale: storage.store(scale)?, offset: middle })
     }
 
     /// ai-edge-quantizer's `tensor_zp_scale_from_min_max`, asymmetric.
     fn ai_edge_asymmetric(&self, storage: &impl Store<T>) -> Result<Pair<T>> {
-        let range = at_least(self.finite(self.max - self.min)?, SMALLEST_AI_EDGE_BOUND);
+        let range = self.at_least(self.finite(self.max - self.min)?, SMALLEST_AI_EDGE_BOUND);
         let scale = storage.store(range / self.steps())?;
         let code = limit(self.quant_min() - self.min / scale, self.quant_min(), self.quant_max());
         Ok(Pair { scale, offset: round(code, Rounding::HalfToEven) })
@@ -194,7 +221,7 @@ impl<T: Real> Problem<T> {
     /// The same, symmetric: absmax at the largest code.
     fn ai_edge_symmetric(&self, storage: &impl Store<T>) -> Result<Pair<T>> {
         let middle = self.middle_code();
-        let scale = at_least(self.magnitude(), SMALLEST_AI_EDGE_BOUND) / (self.quant_max() - middle);
+        let scale = self.at_least(self.magnitude(), SMALLEST_AI_EDGE_BOUND) / (self.quant_max() - middle);
         Ok(Pair { scale: storage.store(scale)?, offset: middle })
     }
 

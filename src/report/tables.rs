@@ -2,10 +2,12 @@
 
 use polars::prelude::{DataFrame, IntoColumn, NamedFrom, Series};
 
+use super::each::columns;
 use crate::error::{Error, Result};
 use crate::format::Format;
 use crate::kernels::measure_one;
 use crate::qparams::QParams;
+use crate::quantize::quantize_with;
 use crate::scheme::Scheme;
 use crate::tensor::Tensor;
 
@@ -45,13 +47,26 @@ pub fn elements(tensor: &Tensor, schemes: &[Scheme]) -> Result<DataFrame> {
     Ok(DataFrame::new(tensor.len(), columns)?)
 }
 
-/// One row per code the scheme has, used or not: `code`, `value` (what it stands for), `count` and `fraction` of the elements.
+/// One row per code the scheme has, used or not: what it stands for, and what it is used for.
+///
+/// Columns:
+///
+/// - `code`, `value`: the code, and what it stands for, in units of the data;
+/// - `count`, `fraction`: how many elements have it, and their share;
+/// - `mean`: of these elements, in units of the data; null of none. A codebook's value that is not the mean of its elements could be better: the elements
+///   lose count · (value - mean)² by it;
+/// - `squared_error`: Σ (x - value)² over these elements, in squared units of the data; all of them add up to the tensor's;
+/// - `is_dead`: whether no element has it;
+/// - `information_bits`: -log₂ `fraction`, the bits that an entropy coder would spend on one such element; null of none. Their mean over all elements,
+///   Σ `fraction` · `information_bits`, is a report's `code_entropy_bits`, to be held against the bits that a code takes.
 ///
 /// ```
 /// # use quantlens::{Scheme, Tensor, levels};
 /// let x = Tensor::from_vec("x", vec![-1.0, -0.9, 0.0, 1.0])?;
 /// let table = levels(&x, &Scheme::symmetric(2).restricted_range())?;
 /// assert_eq!(table.column("count")?.u64()?.to_vec(), [Some(2), Some(1), Some(1)]);
+/// assert_eq!(table.column("mean")?.f64()?.get(0), Some(-0.95));
+/// assert_eq!(table.column("information_bits")?.f64()?.to_vec(), [Some(1.0), Some(2.0), Some(2.0)]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
@@ -60,17 +75,39 @@ pub fn elements(tensor: &Tensor, schemes: &[Scheme]) -> Result<DataFrame> {
 pub fn levels(tensor: &Tensor, scheme: &Scheme) -> Result<DataFrame> {
     let qparams = scheme.qparams(tensor)?;
     let (codes, values) = code_values(&qparams)?;
-    let all_counts = measure_one(tensor, &qparams)?.counts;
-    let count = |code: &i32| all_counts.get((code - scheme.quant_min()) as usize).copied().unwrap_or(0);
-    let counts: Vec<u64> = codes.iter().map(count).collect();
-    let fractions: Vec<f64> = counts.iter().map(|&count| count as f64 / tensor.len() as f64).collect();
-    let columns = vec![
-        Series::new("code".into(), codes).into_column(),
-        Series::new("value".into(), values).into_column(),
-        Series::new("count".into(), counts).into_column(),
-        Series::new("fraction".into(), fractions).into_column(),
-    ];
-    Ok(DataFrame::new_infer_height(columns)?)
+    let quantized = quantize_with(tensor, &qparams)?;
+    let approximation = quantized.dequantize()?.to_f64_vec();
+    // Counted from the first code, whatever is missing between.
+    let mut uses: Vec<Use> =
+        measure_one(tensor, &qparams)?.counts.into_iter().map(|count| Use { count, ..Use::default() }).collect();
+    for ((x, y), code) in tensor.to_f64_vec().into_iter().zip(approximation).zip(quantized.codes().to_vec()) {
+        if let Some(used) = uses.get_mut((code - scheme.quant_min()) as usize) {
+            used.sum += x;
+            used.squared_error += (x - y) * (x - y);
+        }
+    }
+    let of_code = |code: i32| uses.get((code - scheme.quant_min()) as usize).copied().unwrap_or_default();
+    let rows: Vec<(i32, f64, Use)> = codes.into_iter().zip(values).map(|(code, value)| (code, value, of_code(code))).collect();
+    let fraction = |used: &Use| used.count as f64 / tensor.len() as f64;
+    let columns = columns!(rows,
+        "code": |row| row.0,
+        "value": |row| row.1,
+        "count": |row| row.2.count,
+        "fraction": |row| fraction(&row.2),
+        "mean": |row| (row.2.count > 0).then(|| row.2.sum / row.2.count as f64),
+        "squared_error": |row| row.2.squared_error,
+        "is_dead": |row| row.2.count == 0,
+        "information_bits": |row| (row.2.count > 0).then(|| -fraction(&row.2).log2()),
+    );
+    Ok(DataFrame::new(rows.len(), columns)?)
+}
+
+/// What a code is used for.
+#[derive(Debug, Clone, Copy, Default)]
+struct Use {
+    count: u64,
+    sum: f64,
+    squared_error: f64,
 }
 
 /// Every code of these parameters and the value it stands for, rising. One block only.

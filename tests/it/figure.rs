@@ -2,7 +2,7 @@
 
 use quantlens::display::{Content, contents, frame_to_html};
 use quantlens::figure::{Ink, Marker, Style};
-use quantlens::{Error, Figure, Scheme, Synthetic, Tensor, elements, plot};
+use quantlens::{Error, Figure, Scheme, Source, Synthetic, Tensor, elements, frontier, ledger, open, plot, quantizer};
 
 fn notebook() -> Tensor {
     Tensor::from_slice("parameters", &crate::NOTEBOOK).unwrap()
@@ -122,18 +122,41 @@ fn html_escapes_and_elides() {
     assert!(html.contains("<th>&lt;b&gt;</th>") && html.contains("<td>a &amp; b</td>"));
 }
 
-/// The picture in the README is what the code draws. `QUANTLENS_BLESS=1 cargo test` draws it anew.
+/// The schemes of README's frontier and ledger.
+const README_NAMES: [&str; 9] = [
+    "int4-sym",
+    "int4-sym-axis0",
+    "int4-sym-g128",
+    "int4-sym-g32-sf16",
+    "uint4-asym-g128",
+    "mxfp4",
+    "nvfp4",
+    "nf4-g64-dq",
+    "int8-sym-axis0",
+];
+
+/// The pictures in the README are what the code draws. `QUANTLENS_BLESS=1 cargo test` draws them anew.
 #[test]
-fn the_readmes_picture_is_up_to_date() {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/errors.png");
-    let figure = &all()[1];
-    if std::env::var_os("QUANTLENS_BLESS").is_some() {
-        figure.save(&path).unwrap();
+fn the_readmes_pictures_are_up_to_date() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let model = open(root.join("notebooks/data/minilm-l6.safetensors")).unwrap();
+    let weights = model.tensor("encoder.layer.0.output.dense.weight").unwrap();
+    let quantizers = README_NAMES.map(|name| quantizer(name).unwrap());
+    let figures = [
+        ("errors", all().swap_remove(1)),
+        ("frontier", plot::frontier(&frontier(&weights, &quantizers).unwrap()).unwrap()),
+        ("ledger", plot::ledger(&ledger(&weights, &quantizers).unwrap()).unwrap()),
+    ];
+    let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
+    assert!(readme.contains(&README_NAMES.map(|name| format!("\"{name}\"")).join(", ")), "README draws other schemes");
+    for (name, figure) in figures {
+        let path = root.join(format!("assets/{name}.png"));
+        if std::env::var_os("QUANTLENS_BLESS").is_some() {
+            figure.save(&path).unwrap();
+        }
+        let is_same = std::fs::read(&path).is_ok_and(|bytes| bytes == figure.to_png().unwrap());
+        assert!(is_same, "{name}: run the tests with QUANTLENS_BLESS=1 and look at the picture");
     }
-    assert!(
-        std::fs::read(path).unwrap() == figure.to_png().unwrap(),
-        "run the tests with QUANTLENS_BLESS=1 and look at the picture"
-    );
 }
 
 #[test]

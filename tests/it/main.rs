@@ -7,6 +7,7 @@ mod block_formats;
 mod calibration;
 #[cfg(feature = "cli")]
 mod cli;
+mod explain;
 mod figure;
 mod formats;
 mod frame;

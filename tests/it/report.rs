@@ -212,7 +212,8 @@ fn levels_count_every_code() {
     let x = Synthetic::normal(0.0, 1.0).seed(3).tensor::<f32>("x", &[10_000]).unwrap();
     let scheme = Scheme::asymmetric(4);
     let table = levels(&x, &scheme).unwrap();
-    assert_eq!((names(&table), table.height()), (vec!["code", "value", "count", "fraction"], 16));
+    let columns = vec!["code", "value", "count", "fraction", "mean", "squared_error", "is_dead", "information_bits"];
+    assert_eq!((names(&table), table.height()), (columns, 16));
     let counts: Vec<u64> = table.column("count").unwrap().u64().unwrap().into_no_null_iter().collect();
     let codes = scheme.quantize(&x).unwrap().codes().to_vec();
     for (code, &count) in counts.iter().enumerate() {

@@ -253,13 +253,14 @@ class Errors(WithKernel):
     def test_a_panic_is_one_message_and_the_variables_stay(self):
         self.kernel.ok("let kept = vec![1, 2, 3];")
         outputs = self.assert_error(
-            'println!("before"); eprintln!("seen");\nlet lost = 1;\nkept[7]',
+            'println!("before"); eprintln!("seen");\nlet finished = 1;\nlet lost = kept[7];',
             "Panic",
             "index out of bounds: the len is 3 but the index is 7",
         )
         self.assertEqual(text_of(outputs), "before\n")
         self.assertEqual(text_of(outputs, "stderr"), "seen\n")
         self.assertEqual(self.kernel.ok("kept.len()")[-1][1]["data"]["text/plain"], "3")
+        self.assertEqual(self.kernel.ok("finished")[-1][1]["data"]["text/plain"], "1")
         self.assert_error("lost", "CompileError", "error[E0425]: cannot find value `lost` in this scope")
 
     def test_a_panics_message_is_the_tracebacks_first_line(self):

@@ -1,7 +1,8 @@
 //! Why a cell did not run to its end, in words for who wrote it.
 
-use evcxr::CompilationError;
+use evcxr::{CompilationError, Places};
 
+use super::compiler_message::{in_words, line_of};
 use super::home::home;
 
 /// Why a cell did not run to its end.
@@ -75,28 +76,81 @@ impl CellError {
     /// rustc's errors, each with the lines of the cell it is about.
     pub fn of_compiler(errors: &[CompilationError], code: &str) -> Self {
         let lines: Vec<&str> = code.lines().collect();
-        let mut text = String::new();
+        let mut texts: Vec<String> = Vec::new();
         for error in errors {
-            let code = error.code().map(|code| format!("[{code}]")).unwrap_or_default();
-            text += &format!("error{code}: {}\n", error.message().trim_start_matches("error: "));
-            for spanned in error.spanned_messages() {
-                let Some(span) = &spanned.span else { continue };
-                let number = span.start_line;
-                let Some(line) = lines.get(number.saturating_sub(1)) else { continue };
-                let width =
-                    if span.start_line == span.end_line { span.end_column.saturating_sub(span.start_column).max(1) } else { 1 };
-                let indent = " ".repeat(span.start_column.saturating_sub(1));
-                let margin = " ".repeat(number.to_string().len());
-                text += &format!(" {number} | {line}\n {margin} | {indent}{} {}\n", "^".repeat(width), spanned.label);
-            }
+            let mut text = in_words(error, &lines);
             if error.message().contains("--offline") {
                 text += "help: a run asks nothing of the network; put `:offline 0` above a `:dep` that must be fetched\n";
             }
-            for help in error.help() {
-                text += &format!("help: {help}\n");
+            if !texts.contains(&text) {
+                texts.push(text);
             }
         }
-        Self::new(CellErrorKind::Compile, &text)
+        Self::new(CellErrorKind::Compile, &texts.concat())
+    }
+}
+
+/// What is said below a cell that ran: the compiler's warnings, and what became of its variables.
+pub fn said_below(warnings: &[CompilationError], notes: &[String], code: &str) -> Vec<String> {
+    let lines: Vec<&str> = code.lines().collect();
+    let mut all: Vec<String> = Vec::new();
+    for text in warnings.iter().map(|warning| in_words(warning, &lines).trim_end().to_owned()).chain(notes.iter().cloned()) {
+        let text = without_paths(&text);
+        if !all.contains(&text) {
+            all.push(text);
+        }
+    }
+    all
+}
+
+/// The message of a panic or of a `?` that met an error, and where in the cells it comes from, the innermost place first.
+pub struct Message {
+    text: String,
+    places: Vec<String>,
+}
+
+impl Message {
+    /// As it stands on stderr: the text, then behind each `\x1f` a function, a tab, and a line of what was compiled. The function of a
+    /// cell's own statements is `run_user_code_` and the number of the build; one without a name is the cell that ran last.
+    pub fn of(message: &str, places: &Places, number: usize, code: &str) -> Self {
+        let mut parts = message.split('\x1f');
+        let text = parts.next().unwrap_or("").trim_end().to_owned();
+        let frames: Vec<(&str, usize)> = parts
+            .filter_map(|part| part.trim_end().split_once('\t'))
+            .filter_map(|(name, line)| Some((name, line.parse().ok()?)))
+            .collect();
+        // Whoever called first says which build it is.
+        let build = frames.iter().rev().find_map(|(name, _)| name.strip_prefix("run_user_code_")?.parse().ok());
+        let mut said: Vec<String> = Vec::new();
+        for (name, line) in frames {
+            let Some((cell, line)) = places.find(build, line) else { continue };
+            let of_function = match name {
+                "" => String::new(),
+                name if name.starts_with("run_user_code_") => String::new(),
+                name => format!(", in `{name}`"),
+            };
+            let source = if cell == number { line_of(code, line).map(|line| format!(": {}", line.trim())) } else { None };
+            let place = format!("  at cell {cell}, line {line}{of_function}{}", source.unwrap_or_default());
+            if said.last() != Some(&place) {
+                said.push(place);
+            }
+        }
+        Self { text, places: said }
+    }
+
+    pub fn error(&self, kind: CellErrorKind) -> CellError {
+        let text = self.text.strip_prefix("panic: ").unwrap_or(&self.text);
+        let details: Vec<&str> = std::iter::once(text).chain(self.places.iter().map(String::as_str)).collect();
+        CellError::new(kind, &details.join("\n"))
+    }
+
+    /// As it is shown where the cell went on.
+    pub fn in_stream(&self) -> String {
+        let mut text = self.text.clone() + "\n";
+        for place in &self.places {
+            text += &format!("{place}\n");
+        }
+        text
     }
 }
 

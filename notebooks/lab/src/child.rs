@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail};
 use libloading::Library;
+use libloading::os::unix::{self, RTLD_GLOBAL, RTLD_LAZY, RTLD_LOCAL};
 use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_getfd, fcntl_setfd};
 
 use super::compiler;
@@ -194,7 +195,11 @@ fn run_cells(mut commands: BufReader<PipeReader>, prelude: Option<&Path>, secret
     let mut line = String::new();
     while commands.read_line(&mut line)? > 0 {
         let words: Vec<&str> = line.split_whitespace().collect();
-        let ["LOAD_AND_RUN", library, function] = words[..] else { bail!("evcxr said {line:?}, which is no cell to run") };
+        let (library, function, is_global) = match words[..] {
+            ["LOAD_AND_RUN", library, function] => (library, function, false),
+            ["LOAD_AND_RUN", library, function, "global"] => (library, function, true),
+            _ => bail!("evcxr said {line:?}, which is no cell to run"),
+        };
         say("started")?;
         if IS_STOPPED.load(Ordering::SeqCst) {
             // For evcxr it is as if the cell had panicked at once: what it would have defined is not there.
@@ -202,7 +207,9 @@ fn run_cells(mut commands: BufReader<PipeReader>, prelude: Option<&Path>, secret
         } else {
             // SAFETY: evcxr has compiled both from the cell, with this signature.
             unsafe {
-                let library = Library::new(library)?;
+                // Later cells find there what this one has for all of them.
+                let scope = if is_global { RTLD_GLOBAL } else { RTLD_LOCAL };
+                let library = Library::from(unix::Library::open(Some(library), RTLD_LAZY | scope)?);
                 let cell = library.get::<extern "C" fn(*mut c_void) -> *mut c_void>(function)?;
                 variables = cell(variables);
                 // Never unloaded: a thread or a destructor of the cell may run on.

@@ -4,7 +4,7 @@
 //!
 //! * [`toolchain`], [`estimate`], which the launcher has, too; [`home`]: where sources are found and everything is kept.
 //! * [`compiler`], [`files`], [`units`], [`template`], [`slot`]: the notebooks' libraries, built once, and a clone of them for each session.
-//! * [`marks`], [`media`], [`output`], [`processes`], [`child`], [`steering`], [`cell_error`], [`prelude_lines`], [`session`]: cells are evaluated
+//! * [`marks`], [`media`], [`output`], [`processes`], [`child`], [`steering`], [`compiler_message`], [`cell_error`], [`prelude_lines`], [`magics`], [`session`]: cells are evaluated
 //!   by evcxr in a slot and run in a process of their own, whose output is taken apart.
 //! * [`html`], [`notebook`], [`page`], [`warm`], [`run`]: a notebook file through a session, and a web page of it.
 //! * [`spec`], [`kernel`]: the same session for Jupyter.
@@ -12,11 +12,13 @@
 mod cell_error;
 mod child;
 mod compiler;
+mod compiler_message;
 mod estimate;
 mod files;
 mod home;
 mod html;
 mod kernel;
+mod magics;
 mod marks;
 mod media;
 mod notebook;
@@ -227,11 +229,15 @@ fn list() -> Result<()> {
         };
         line(slot.bytes, state, &slot.directory);
     }
+    let extras = template::extras();
+    if extras.is_dir() {
+        line(files::size(&extras), "crates", &extras);
+    }
     let others = home().other_sources();
     for directory in &others {
         line(files::size(directory), "outdated", directory);
     }
-    if slots.iter().any(|slot| slot.state != State::Taken) || !others.is_empty() {
+    if slots.iter().any(|slot| slot.state != State::Taken) || !others.is_empty() || extras.is_dir() {
         println!("what is free, stale or outdated can be deleted: `{command} kernel clean`; with `--all` the template, too");
     }
     println!("the slots share most of their files with the template");
@@ -243,6 +249,12 @@ fn clean(all: bool) -> Result<()> {
     for directory in home().other_sources() {
         files::remove_directory(&directory).with_context(|| format!("could not remove {}", directory.display()))?;
         removed.push(directory);
+    }
+    // A notebook that runs may need what it has added.
+    let extras = template::extras();
+    if extras.is_dir() && slot::list()?.iter().all(|slot| slot.state != State::Taken) {
+        files::remove_directory(&extras).with_context(|| format!("could not remove {}", extras.display()))?;
+        removed.push(extras);
     }
     if all {
         removed.extend(template::remove()?);

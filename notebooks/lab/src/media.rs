@@ -40,3 +40,17 @@ fn shown_size(png: &str) -> Option<(u32, u32)> {
         (shown(width), shown(height))
     })
 }
+
+/// What the kernel itself says below a cell, in grey wherever text has colours.
+pub fn note_media(text: &str) -> Media {
+    let grey: Vec<String> = text.lines().map(|line| format!("{GREY}{line}{PLAIN}")).collect();
+    Media::from([("text/plain".to_owned(), grey.join("\n"))])
+}
+
+/// The text of such a note; `None` if it is none.
+pub fn note_of(plain: &str) -> Option<String> {
+    plain.starts_with(GREY).then(|| plain.replace(GREY, "").replace(PLAIN, ""))
+}
+
+const GREY: &str = "\x1b[90m";
+const PLAIN: &str = "\x1b[0m";

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::cell_error::CellError;
 use super::marks::Stream;
-use super::media::{Media, is_text, json_of, metadata};
+use super::media::{Media, is_text, json_of, metadata, note_media};
 use super::session::Event;
 
 /// A notebook file: checked to be nbformat 4 in Rust, and kept as it is but for what a run changes.
@@ -153,6 +153,7 @@ pub struct Outputs {
     shown: Vec<Shown>,
     pub stderr: String,
     value: Option<Media>,
+    notes: Vec<String>,
 }
 
 enum Shown {
@@ -170,6 +171,7 @@ impl Outputs {
             Event::Printed(Stream::Stderr, text) => self.stderr += &text,
             Event::Display(media) => self.shown.push(Shown::Display(media)),
             Event::Value(media) => self.value = Some(media),
+            Event::Note(text) => self.notes.push(text),
             Event::Progress { .. } | Event::ProgressEnd | Event::Quiet => {}
         }
     }
@@ -198,6 +200,9 @@ impl Outputs {
             list.push(
                 json!({ "data": data(media), "execution_count": count, "metadata": metadata, "output_type": "execute_result" }),
             );
+        }
+        for note in self.notes {
+            list.push(json!({ "data": data(note_media(&note)), "metadata": {}, "output_type": "display_data" }));
         }
         if let Some(error) = error {
             let (ename, evalue) = (error.kind.name(), &error.message);

@@ -43,7 +43,7 @@ pub type Bundle = Vec<(String, String)>;
 
 const BEGIN_CONTENT: &str = "EVCXR_BEGIN_CONTENT ";
 const END_CONTENT: &str = "\nEVCXR_END_CONTENT\n";
-const LINES: [&str; 5] = [BEGIN_CONTENT, PANICKED, FAILED, INPUT, "EVCXR_VARIABLE_CHANGED_TYPE:"];
+const LINES: [&str; 6] = [BEGIN_CONTENT, PANICKED, FAILED, INPUT, "EVCXR_VARIABLE_CHANGED_TYPE:", "EVCXR_STORED:"];
 
 /// Takes bytes as they come, in any portions, and gives the pieces that are complete.
 pub struct Parser {

@@ -13,6 +13,7 @@ use ra_ap_rustc_lexer::{FrontmatterAllowed, LiteralKind, TokenKind, tokenize};
 use serde_json::Value;
 
 use super::html::{escape, is_harmless};
+use super::media::note_of;
 use super::notebook::{Notebook, joined};
 
 /// The page's text.
@@ -134,6 +135,8 @@ fn rendered_output(output: &Value) -> Result<String> {
                 writeln!(text, "<figure><img alt=\"{name}\"{width} src=\"{}\"></figure>", escape(&url))?;
             } else if let Some(table) = data.get("text/html").map(joined).filter(|html| is_harmless(html)) {
                 writeln!(text, "<div class=\"table\">{table}</div>")?;
+            } else if let Some(note) = data.get("text/plain").map(joined).as_deref().and_then(note_of) {
+                writeln!(text, "<pre class=\"note\">{}</pre>", escape(&note))?;
             } else if let Some(plain) = data.get("text/plain") {
                 writeln!(text, "<pre class=\"value\">{}</pre>", escape(&joined(plain)))?;
             }

@@ -83,7 +83,7 @@ fn execute(notebook: &mut Notebook, slot: &Slot, echo: bool) -> Result<()> {
         let expects_error = tags(cell).any(|tag| tag == "raises-exception");
         let count = done + 1;
         let mut front = Terminal { bar: &bar, echo, outputs: Outputs::default() };
-        let error = session.execute(&source, &mut front)?.err();
+        let error = session.execute(&source, count, &mut front)?.err();
         let outputs = front.outputs;
         match &error {
             Some(_) if expects_error => {}
@@ -148,6 +148,7 @@ fn print_event(event: &Event) {
     match event {
         Event::Printed(Stream::Stdout, text) => print!("{text}"),
         Event::Printed(Stream::Stderr, text) => eprint!("{text}"),
+        Event::Note(text) => println!("{text}"),
         Event::Progress { .. } | Event::ProgressEnd | Event::Quiet => {}
         Event::Display(media) | Event::Value(media) => {
             if let Some(text) = media.get("text/plain") {

@@ -2,17 +2,18 @@
 //! itself calls a success.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
-use evcxr::{CommandContext, Completions, EvalCallbacks, EvalContext, EvalOutputs};
+use evcxr::{CommandContext, Completions, EvalCallbacks, EvalContext, EvalOutputs, Places};
 
-use super::cell_error::{CellError, CellErrorKind};
+use super::cell_error::{CellError, CellErrorKind, Message, said_below};
 use super::compiler;
 use super::home::program;
+use super::magics::{Typed, typed};
 use super::marks::{FAILED, INPUT, PANICKED, Stream};
 use super::media::Media;
 use super::output::Piece;
@@ -28,8 +29,10 @@ pub enum Event {
     Printed(Stream, String),
     /// A display in the middle of the cell.
     Display(Media),
-    /// The value of the last expression; the last event.
+    /// The value of the last expression.
     Value(Media),
+    /// What the compiler warns of, or what became of a variable: said below all that the cell shows.
+    Note(String),
     /// How far long work is. Nothing of it is to stay.
     Progress { what: String, done: usize, total: usize },
     /// Long work has ended before its last step.
@@ -53,7 +56,7 @@ pub trait Front {
 }
 
 enum Request {
-    Execute(String),
+    Execute(String, usize),
     Complete(String, usize),
     Inspect(String, usize),
 }
@@ -72,7 +75,10 @@ pub struct Session {
     replies: Receiver<Reply>,
     pieces: Receiver<(Stream, Piece)>,
     answers: Sender<String>,
+    /// How far a build is of crates that a cell adds.
+    build_events: Receiver<Event>,
     steering: Arc<Steering>,
+    places: Arc<Mutex<Places>>,
     fences: u64,
 }
 
@@ -92,6 +98,8 @@ impl Session {
         let (reply, replies) = unbounded();
         let (answers, taken_answers) = unbounded::<String>();
         let (started, start) = bounded(1);
+        let builds = unbounded();
+        let build_events: Receiver<Event> = builds.1;
         let evcxr = std::thread::spawn(move || {
             let mut context = match EvalContext::with_subprocess_command(command) {
                 // evcxr's own channels of output stay empty: the cells' goes by our pipes.
@@ -101,13 +109,19 @@ impl Session {
                     return;
                 }
             };
-            if started.send(Ok(context.process_handle())).is_err() {
+            let build = builds.0;
+            context.on_build(Arc::new(move |package, done, total| {
+                let what = format!("compiling the crates of `:dep` lines: {package}");
+                let _ = build.send(Event::Progress { what, done, total });
+            }));
+            if started.send(Ok((context.process_handle(), context.places()))).is_err() {
                 return;
             }
             for request in taken_requests {
                 // rust-analyzer panics on some half-written code; that is no reason to lose the session.
                 let result = match request {
-                    Request::Execute(code) => {
+                    Request::Execute(code, cell) => {
+                        context.set_cell(cell);
                         let input_reader = &|_| taken_answers.recv().unwrap_or_default();
                         let callbacks = &mut EvalCallbacks { input_reader };
                         let result = caught(|| context.execute_with_callbacks(&code, callbacks));
@@ -127,9 +141,19 @@ impl Session {
                 }
             }
         });
-        let process = start.recv().context("the session ended before it started")??;
+        let (process, places) = start.recv().context("the session ended before it started")??;
         steering.set_process(process);
-        Ok(Self { requests: Some(requests), evcxr: Some(evcxr), replies, pieces, answers, steering, fences: 0 })
+        Ok(Self {
+            requests: Some(requests),
+            evcxr: Some(evcxr),
+            replies,
+            pieces,
+            answers,
+            build_events,
+            steering,
+            places,
+            fences: 0,
+        })
     }
 
     /// Brings everything to where a notebook's first cell needs it, so that the cell has nothing to wait for: the prelude is a
@@ -138,19 +162,20 @@ impl Session {
         let dependency = prelude_dependency()?;
         for code in [
             // From here on every version is the lock file's, and nothing is asked of the network.
-            format!(":offline 1\n:dep {dependency}\nlet quantlens_warm = quantlens_prelude::Scheme::asymmetric(8);"),
+            format!(":offline 1\n:dep {dependency}\nlet quantlens_warm = vec![quantlens_prelude::Scheme::asymmetric(8)];"),
             // Moved out, so that it is no variable of the notebook's.
             "drop(quantlens_warm);".to_owned(),
         ] {
-            self.execute(&code, &mut Nobody)?.map_err(|error| anyhow!("the prelude could not be loaded:\n{}", error.details))?;
+            self.execute(&code, 0, &mut Nobody)?
+                .map_err(|error| anyhow!("the prelude could not be loaded:\n{}", error.details))?;
         }
         Ok(())
     }
 
-    /// Runs a cell, handing over what it does as it does it.
-    pub fn execute(&mut self, code: &str, front: &mut dyn Front) -> Result<Result<(), CellError>> {
+    /// Runs a cell, handing over what it does as it does it. Messages name the cell by this number.
+    pub fn execute(&mut self, code: &str, number: usize, front: &mut dyn Front) -> Result<Result<(), CellError>> {
         self.begin_cell();
-        self.execute_begun(code, front)
+        self.execute_begun(code, number, front)
     }
 
     /// From here on an interrupt is of the cell that comes next: who tells others that it begins, begins it first.
@@ -160,8 +185,8 @@ impl Session {
     }
 
     /// Runs the cell that was begun.
-    pub fn execute_begun(&mut self, code: &str, front: &mut dyn Front) -> Result<Result<(), CellError>> {
-        let result = self.run(code, front);
+    pub fn execute_begun(&mut self, code: &str, number: usize, front: &mut dyn Front) -> Result<Result<(), CellError>> {
+        let result = self.run_typed(code, number, front);
         self.end_cell();
         result
     }
@@ -171,8 +196,38 @@ impl Session {
         self.steering.end_cell();
     }
 
-    fn run(&mut self, code: &str, front: &mut dyn Front) -> Result<Result<(), CellError>> {
-        self.request(Request::Execute(prelude_lines::replaced(code)?))?;
+    fn run_typed(&mut self, code: &str, number: usize, front: &mut dyn Front) -> Result<Result<(), CellError>> {
+        let (code, is_timed) = match typed(code) {
+            Typed::Code { code, is_timed } => (code, is_timed),
+            Typed::Shown(media) => {
+                front.show(Event::Display(media));
+                return Ok(Ok(()));
+            }
+            Typed::Question(name) => return Ok(self.explain(&name, front)),
+            Typed::Refused(said) => return Ok(Err(CellError::new(CellErrorKind::Compile, &said))),
+        };
+        let start = Instant::now();
+        let result = self.run(&code, number, front);
+        if is_timed {
+            front.show(Event::Note(format!("{:.2?}, compilation included", start.elapsed())));
+        }
+        result
+    }
+
+    /// What the documentation says of a name.
+    fn explain(&mut self, name: &str, front: &mut dyn Front) -> Result<(), CellError> {
+        match self.inspect(name, name.len()) {
+            Ok(Some((text, html))) => {
+                front.show(Event::Display(Media::from([("text/plain".to_owned(), text), ("text/html".to_owned(), html)])));
+                Ok(())
+            }
+            Ok(None) => Err(CellError::new(CellErrorKind::Compile, &format!("nothing is known of `{name}`"))),
+            Err(error) => Err(CellError::new(CellErrorKind::Compile, &format!("{error:#}"))),
+        }
+    }
+
+    fn run(&mut self, code: &str, number: usize, front: &mut dyn Front) -> Result<Result<(), CellError>> {
+        self.request(Request::Execute(prelude_lines::replaced(code)?, number))?;
         let mut cell = Cell::default();
         let reply = loop {
             select! {
@@ -183,6 +238,9 @@ impl Session {
                 recv(self.replies) -> reply => match reply.context("the session has ended")? {
                     Reply::Executed(result) => break result,
                     _ => bail!("the session is out of step: restart the kernel"),
+                },
+                recv(self.build_events) -> event => if let Ok(event) = event {
+                    front.show(event);
                 },
                 default(QUIET) => front.show(Event::Quiet),
             }
@@ -203,7 +261,8 @@ impl Session {
         let is_interrupted = self.steering.is_interrupted();
         let is_end = reply.is_ok() && !matches!(cell.outcome, Outcome::Ran);
         let message = if is_end { cell.last_message.take() } else { None }.unwrap_or_default();
-        cell.show_message(front);
+        let message = Message::of(&message, &self.places(), number, code);
+        self.show_message(&mut cell, front);
         let error = match reply {
             Ok(outputs) => {
                 // What `:commands` answer.
@@ -212,10 +271,15 @@ impl Session {
                 if !cell.value.is_empty() {
                     front.show(Event::Value(std::mem::take(&mut cell.value)));
                 }
+                let timing = outputs.timing.map(|time| format!("{time:.2?}"));
+                let said = said_below(&outputs.warnings, &outputs.notes, code).into_iter().chain(timing);
+                for note in said {
+                    front.show(Event::Note(note));
+                }
                 match cell.outcome {
                     Outcome::Ran => None,
-                    Outcome::Panicked => Some(CellError::new(CellErrorKind::Panic, panic_message(&message))),
-                    Outcome::Failed => Some(CellError::new(CellErrorKind::Failed, &message)),
+                    Outcome::Panicked => Some(message.error(CellErrorKind::Panic)),
+                    Outcome::Failed => Some(message.error(CellErrorKind::Failed)),
                 }
             }
             Err(evcxr::Error::CompilationErrors(errors)) => Some(CellError::of_compiler(&errors, code)),
@@ -243,7 +307,7 @@ impl Session {
         match piece {
             Piece::Text(text) => front.show(Event::Printed(stream, text)),
             Piece::Error(message) => {
-                cell.show_message(front);
+                self.show_message(cell, front);
                 cell.last_message = Some(message);
             }
             Piece::Started => self.steering.note_start(),
@@ -262,6 +326,30 @@ impl Session {
             }
             Piece::ForEvcxr(_) | Piece::Hello(_) | Piece::Complete | Piece::Fence(_) => {}
         }
+    }
+
+    fn places(&self) -> std::sync::MutexGuard<'_, Places> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The last message was not of the cell's end: somebody caught it.
+    fn show_message(&self, cell: &mut Cell, front: &mut dyn Front) {
+        if let Some(message) = cell.last_message.take() {
+            let message = Message::of(&message, &self.places(), 0, "");
+            front.show(Event::Printed(Stream::Stderr, message.in_stream()));
+        }
+    }
+
+    /// What comes between the cells: a thread of an earlier one may print.
+    pub fn pieces(&self) -> Receiver<(Stream, Piece)> {
+        self.pieces.clone()
+    }
+
+    /// Shows such a piece; what it says of a cell is of none.
+    pub fn show_between(&mut self, stream: Stream, piece: Piece, front: &mut dyn Front) {
+        let mut cell = Cell::default();
+        self.take_piece(stream, piece, &mut cell, front);
+        self.show_message(&mut cell, front);
     }
 
     /// What could stand at this byte of the code.
@@ -327,15 +415,6 @@ struct Cell {
     outcome: Outcome,
 }
 
-impl Cell {
-    /// It was not the end: somebody caught it.
-    fn show_message(&mut self, front: &mut dyn Front) {
-        if let Some(message) = self.last_message.take() {
-            front.show(Event::Printed(Stream::Stderr, message + "\n"));
-        }
-    }
-}
-
 #[derive(Default)]
 enum Outcome {
     #[default]
@@ -375,9 +454,4 @@ pub fn prepare_process(directory: &Path) -> Result<()> {
         compiler::wrap_all()?;
     }
     Ok(())
-}
-
-/// What the prelude's hook for panics prints, without its start.
-fn panic_message(text: &str) -> &str {
-    text.strip_prefix("panic: ").unwrap_or(text)
 }

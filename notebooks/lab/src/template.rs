@@ -43,6 +43,11 @@ pub fn directory() -> PathBuf {
     kernel_directory().join("template")
 }
 
+/// Where the crates are built that notebooks add (evcxr's `extras.rs`), for all of them.
+pub fn extras() -> PathBuf {
+    kernel_directory().join("extras")
+}
+
 /// The `:dep` line's argument for the prelude, as evcxr keeps it: the path absolute.
 pub fn prelude_dependency() -> Result<String> {
     // As evcxr resolves a notebook's relative path, so that the two are the same.

@@ -10,10 +10,10 @@
 //!
 //! It is a dylib, so that a cell links in milliseconds and all cells share one copy of every static (thread pools, fonts).
 
+#[doc(hidden)]
+pub mod cells;
 mod session;
-
-use std::any::Any;
-use std::fmt::Debug;
+mod showing;
 
 pub use plotters;
 pub use polars;
@@ -26,40 +26,7 @@ pub use quantlens::display::{Content, contents};
 pub use quantlens::figure::{Figure, Ink, Marker, Style};
 use quantlens::progress::Work;
 pub use quantlens::*;
-
-/// Shows any value as a cell's last expression: what quantlens knows as tables and pictures, everything else by `Debug`.
-///
-/// evcxr calls a method of this name on the last expression. One blanket implementation makes every such cell compile at the first
-/// attempt, where it would take a second one for types without the method.
-pub trait Show {
-    /// Writes the value's representations to where the kernel reads them. An `Err` of a table or a picture is the cell's error.
-    fn evcxr_display(&self);
-}
-
-impl<T: Debug + Any> Show for T {
-    fn evcxr_display(&self) {
-        show_value(self, self);
-    }
-}
-
-/// Shows a value in the middle of a cell, as its last expression would be shown; several to a cell. Under a kernel that cannot, which is
-/// evcxr's own, its text is printed.
-pub fn show<T: Debug + Any>(value: &T) {
-    session::send_display(&representations(value, value));
-}
-
-/// Not generic, so that a cell has none of it to compile.
-fn show_value(value: &dyn Any, debug: &dyn Debug) {
-    match quantlens::display::failure(value) {
-        Some(error) => session::fail(&error),
-        None => session::send_value(&representations(value, debug)),
-    }
-}
-
-/// Not generic either.
-fn representations(value: &dyn Any, debug: &dyn Debug) -> Vec<Content> {
-    contents(value).unwrap_or_else(|| vec![Content::Text("text/plain", format!("{debug:?}"))])
-}
+pub use showing::{Html, Json, Latex, Markdown, Png, Show, Svg, show};
 
 /// Asks the user for a line.
 ///
@@ -102,6 +69,15 @@ where
         session::stop_if_interrupted(&work);
         Some(item)
     })
+}
+
+/// How long a piece of work takes: called for about a second, at least three times. Says the median and the range.
+///
+/// ```text
+/// timeit(|| report(&tensors, &schemes))
+/// ```
+pub fn timeit<T>(work: impl FnMut() -> T) -> String {
+    cells::timeit(work)
 }
 
 /// Prepares evcxr's own kernel: a panic becomes one message with its place, long work says how far it is, and text tables are wide enough

@@ -5,7 +5,7 @@
 
 use std::io::Write as _;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use std::sync::{Once, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -83,12 +83,15 @@ pub(crate) fn prepare() {
     ONCE.call_once(|| {
         std::panic::set_hook(Box::new(|panic| {
             let message = panic.payload_as_str().unwrap_or("panic");
+            let frames = if is_our_session() { cell_frames(panic.location()) } else { String::new() };
             let text = match panic.location() {
                 // A cell: the file is one that the user never wrote, so its line says nothing.
                 Some(place) if place.file() == "src/lib.rs" => format!("panic: {message}"),
+                _ if !frames.is_empty() => format!("panic: {message}"),
                 Some(place) => format!("panic: {message} ({}:{})", file_name(place.file()), place.line()),
                 None => format!("panic: {message}"),
             };
+            let text = text + &frames;
             if is_our_session() {
                 eprintln!("\x1eerror {}\n{text}", text.len());
             } else {
@@ -107,6 +110,84 @@ pub(crate) fn prepare() {
     });
 }
 
+/// The panics of the cell that runs so far.
+static TRACES: AtomicUsize = AtomicUsize::new(0);
+/// Of the first so many panics of a cell the functions are said.
+const MOST_TRACES: usize = 20;
+
+/// The cells' own functions on the stack, the innermost first, as our session reads them: for each `\x1f`, its name, a tab, and its line
+/// in what was compiled. It knows which cell that is.
+fn cell_frames(location: Option<&std::panic::Location>) -> String {
+    // Each takes some hundredths of a second: a cell that catches thousands of panics shall not wait for them.
+    let is_traced = TRACES.fetch_add(1, Ordering::Relaxed) < MOST_TRACES;
+    let trace = if is_traced { trace_text(&std::backtrace::Backtrace::force_capture()) } else { String::new() };
+    let mut frames = String::new();
+    let mut name = "";
+    for line in trace.lines().map(str::trim) {
+        // `4: ctx::average`, and below it `at ./src/lib.rs:12:5`.
+        let Some(place) = line.strip_prefix("at ") else {
+            // Of functions that were compiled into one, only the innermost has a number.
+            name = line.split_once(": ").filter(|(number, _)| number.parse::<u32>().is_ok()).map_or(line, |(_, name)| name);
+            continue;
+        };
+        let mut parts = place.rsplitn(3, ':');
+        let (_, Some(number), Some(file)) = (parts.next(), parts.next(), parts.next()) else { continue };
+        if !file.ends_with("src/lib.rs") || file.starts_with("/rustc/") || file.contains("/rustlib/") {
+            continue;
+        }
+        let name = name.trim_start_matches("ctx::");
+        let name = name.split("::{").next().unwrap_or(name).split("::<").next().unwrap_or(name);
+        let name = if name.starts_with('{') { "" } else { name };
+        frames += &format!("\x1f{name}\t{number}");
+    }
+    match location {
+        Some(place) if frames.is_empty() && place.file() == "src/lib.rs" => format!("\x1f\t{}", place.line()),
+        _ => frames,
+    }
+}
+
+/// The text of a trace. The standard library looks once in a process's life which libraries are loaded, so that a later cell's lines are
+/// unknown to it: a copy of the process looks, and says what it finds.
+#[cfg(unix)]
+fn trace_text(trace: &std::backtrace::Backtrace) -> String {
+    use std::io::Read as _;
+    use std::os::fd::AsRawFd as _;
+    unsafe extern "C" {
+        fn fork() -> i32;
+        fn alarm(seconds: u32) -> u32;
+        fn write(fd: i32, bytes: *const u8, count: usize) -> isize;
+        fn _exit(status: i32) -> !;
+        fn waitpid(process: i32, status: *mut i32, options: i32) -> i32;
+    }
+    let Ok((mut from, to)) = std::io::pipe() else { return String::new() };
+    // SAFETY: the copy only formats and writes, and ends. Should it wait for a lock that another thread held, the alarm ends it.
+    let process = unsafe { fork() };
+    if process == 0 {
+        unsafe {
+            alarm(3);
+            let text = trace.to_string();
+            let mut rest = text.as_bytes();
+            while let Ok(count @ 1..) = usize::try_from(write(to.as_raw_fd(), rest.as_ptr(), rest.len())) {
+                rest = &rest[count..];
+            }
+            _exit(0);
+        }
+    }
+    drop(to);
+    let mut text = Vec::new();
+    let _ = from.read_to_end(&mut text);
+    if process > 0 {
+        // SAFETY: it is our own child, which nobody else waits for.
+        unsafe { waitpid(process, std::ptr::null_mut(), 0) };
+    }
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+#[cfg(not(unix))]
+fn trace_text(trace: &std::backtrace::Backtrace) -> String {
+    trace.to_string()
+}
+
 fn file_name(path: &str) -> &str {
     path.rsplit(['/', '\\']).next().unwrap_or(path)
 }
@@ -121,6 +202,7 @@ extern "C" fn quantlens_prepare() {
 #[unsafe(no_mangle)]
 extern "C" fn quantlens_resume() {
     progress::resume();
+    TRACES.store(0, Ordering::Relaxed);
     *SHOWN.lock().unwrap_or_else(PoisonError::into_inner) = None;
 }
 

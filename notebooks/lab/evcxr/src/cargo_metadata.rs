@@ -78,6 +78,10 @@ pub(crate) fn validate_dep(dep: &str, dep_config: &str, config: &Config) -> Resu
         let mut message = Vec::new();
         let mut suggest_offline_mode = false;
         for line in String::from_utf8_lossy(&output.stderr).lines() {
+            // quantlens: that is what it did, not what went wrong.
+            if line.trim_start().starts_with("Updating ") || line.starts_with("location searched") {
+                continue;
+            }
             if let Some(captures) = PRIMARY_ERROR_PATTERN.captures(line) {
                 message.push(captures[1].to_string());
             } else if !IGNORED_LINES_PATTERN.is_match(line) {

@@ -24,7 +24,7 @@ pub(crate) struct Segment {
 }
 
 impl Segment {
-    fn new(kind: CodeKind, mut code: String) -> Segment {
+    pub(crate) fn new(kind: CodeKind, mut code: String) -> Segment {
         if !code.ends_with('\n') {
             code.push('\n');
         }
@@ -68,9 +68,19 @@ pub(crate) enum CodeKind {
     /// (b) variable has been moved (c) non-static lifetime.
     PackVariable {
         variable_name: String,
+        /// quantlens: it is put back, and not stored for the first time.
+        is_old: bool,
     },
-    /// A line of code that has a fallback to be used in case the supplied line fails to compile.
-    WithFallback(CodeBlock),
+    /// quantlens: what stands before and behind the last expression of a cell to show it. evcxr has the
+    /// expression in the same segment, so that an error in it has no place in the cell.
+    ShowOpen,
+    ShowClose,
+    /// quantlens: user code of an earlier cell: the cell's number and the line in it on which the segment
+    /// starts.
+    EarlierUserCode {
+        cell: usize,
+        start_line: usize,
+    },
     /// Code that we generated, but which we don't expect errors from. If we get errors there's not
     /// much we can do besides give the user as much information as we can, apologize and ask to
     /// file a bug report.
@@ -83,21 +93,13 @@ pub(crate) enum CodeKind {
 }
 
 impl CodeKind {
-    /// Returns whether self is a WithFallback where the replacement is equal to the supplied
-    /// fallback. Using the whole fallback as an "ID" may seem a bit heavy handed, but I doubt if
-    /// this is likely to ever be a performance consideration. Also, in theory we should perhaps use
-    /// the code being replaced as the ID, but in practice the fallback is equally unique.
-    fn equals_fallback(&self, fallback: &CodeBlock) -> bool {
-        if let CodeKind::WithFallback(self_fallback) = self {
-            return self_fallback == fallback;
-        }
-        false
-    }
-
     pub(crate) fn is_user_supplied(&self) -> bool {
         matches!(
             self,
-            CodeKind::OriginalUserCode(_) | CodeKind::OtherUserCode | CodeKind::Command(_)
+            CodeKind::OriginalUserCode(_)
+                | CodeKind::OtherUserCode
+                | CodeKind::EarlierUserCode { .. }
+                | CodeKind::Command(_)
         )
     }
 }
@@ -150,22 +152,19 @@ impl CodeBlock {
         *self = block;
     }
 
-    pub(crate) fn commit_old_user_code(&mut self) {
+    pub(crate) fn commit_old_user_code(&mut self, cell: usize) {
         for segment in self.segments.iter_mut() {
-            if matches!(segment.kind, CodeKind::OriginalUserCode(_)) {
-                segment.kind = CodeKind::OtherUserCode;
+            if let CodeKind::OriginalUserCode(meta) = &segment.kind {
+                segment.kind = CodeKind::EarlierUserCode {
+                    cell,
+                    start_line: meta.start_line,
+                };
             }
         }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.segments.is_empty()
-    }
-
-    pub(crate) fn segment_with_index(&self, index: usize) -> Option<&Segment> {
-        self.segments
-            .iter()
-            .find(|segment| segment.sequence == Some(index))
     }
 
     pub(crate) fn with_segment(mut self, segment: Segment) -> Self {
@@ -176,10 +175,6 @@ impl CodeBlock {
     pub(crate) fn with<T: Into<String>>(mut self, origin: CodeKind, code: T) -> Self {
         self.segments.push(Segment::new(origin, code.into()));
         self
-    }
-
-    pub(crate) fn code_with_fallback<T: Into<String>>(self, code: T, fallback: CodeBlock) -> Self {
-        self.with(CodeKind::WithFallback(fallback), code)
     }
 
     pub(crate) fn generated<T: Into<String>>(self, code: T) -> Self {
@@ -322,14 +317,12 @@ impl CodeBlock {
             .ok_or_else(|| anyhow!("Output offset {} doesn't refer to user code", output_offset))
     }
 
-    pub(crate) fn load_variable(&mut self, code: String) {
-        self.segments
-            .push(Segment::new(CodeKind::OtherGeneratedCode, code));
-    }
-
-    pub(crate) fn pack_variable(&mut self, variable_name: String, code: String) {
-        self.segments
-            .push(Segment::new(CodeKind::PackVariable { variable_name }, code));
+    pub(crate) fn pack_variable(&mut self, variable_name: String, is_old: bool, code: String) {
+        let kind = CodeKind::PackVariable {
+            variable_name,
+            is_old,
+        };
+        self.segments.push(Segment::new(kind, code));
     }
 
     pub(crate) fn add_all(mut self, other: CodeBlock) -> Self {
@@ -362,15 +355,10 @@ impl CodeBlock {
         (&CodeKind::Unknown, 0)
     }
 
-    pub(crate) fn apply_fallback(&mut self, fallback: &CodeBlock) {
-        let mut replacement_segments = Vec::new();
-        for segment in std::mem::take(&mut self.segments) {
-            if segment.kind.equals_fallback(fallback) {
-                replacement_segments.extend(fallback.segments.clone());
-            } else {
-                replacement_segments.push(segment);
-            }
-        }
-        self.segments = replacement_segments;
+    /// quantlens: what every line of the code is, from the first on.
+    pub(crate) fn origins_of_lines(&self) -> impl Iterator<Item = (&CodeKind, usize)> {
+        self.segments
+            .iter()
+            .flat_map(|segment| (0..segment.num_lines).map(move |line| (&segment.kind, line)))
     }
 }

@@ -22,6 +22,7 @@ use crate::errors::SpannedMessage;
 use crate::errors::bail;
 use crate::eval_context::ContextState;
 use crate::eval_context::EvalCallbacks;
+use crate::places::Places;
 use crate::rust_analyzer::Completion;
 use crate::rust_analyzer::Completions;
 use crate::toml_parse::ConfigToml;
@@ -59,16 +60,19 @@ impl CommandContext {
         self.execute_with_callbacks(to_run, &mut EvalCallbacks::default())
     }
 
-    pub fn check(&mut self, code: &str) -> Result<Vec<CompilationError>, Error> {
-        let (user_code, code_info) = CodeBlock::from_original_user_code(code);
-        let (non_command_code, state, errors) = self.prepare_for_analysis(user_code)?;
-        if !errors.is_empty() {
-            // If we've got errors while preparing, probably due to bad :dep commands, then there's
-            // no point running cargo check as it'd just give us additional follow-on errors which
-            // would be confusing.
-            return Ok(errors);
-        }
-        self.eval_context.check(non_command_code, state, &code_info)
+    /// quantlens: where in the cells the lines of what was compiled stand.
+    pub fn places(&self) -> Arc<Mutex<Places>> {
+        self.eval_context.places()
+    }
+
+    /// quantlens: who is told how far a build of added crates is.
+    pub fn on_build(&mut self, progress: crate::extras::BuildProgress) {
+        self.eval_context.on_build(progress);
+    }
+
+    /// quantlens: what is executed from now on is this cell.
+    pub fn set_cell(&mut self, cell: usize) {
+        self.eval_context.set_cell(cell);
     }
 
     pub fn process_handle(&self) -> Arc<Mutex<std::process::Child>> {
@@ -478,17 +482,16 @@ Panic detected. Here's some useful information if you're filing a bug report.
             ),
             AvailableCommand::new(
                 ":opt",
-                "Set optimization level (0/1/2)",
+                "Set the optimization level of cells (0/1/2/3)",
                 |_ctx, state, args| {
-                    let new_level = if let Some(n) = args {
-                        n
-                    } else if state.opt_level() == "2" {
-                        "0"
-                    } else {
-                        "2"
-                    };
-                    state.set_opt_level(new_level)?;
-                    text_output(format!("Optimization: {}", state.opt_level()))
+                    // quantlens: without a level it only says which it is.
+                    if let Some(level) = args {
+                        if !["0", "1", "2", "3", "s", "z"].contains(&level.trim()) {
+                            bail!("there is no level {}: 0, 1, 2, 3, s or z", level);
+                        }
+                        state.set_opt_level(level.trim())?;
+                    }
+                    text_output(format!("cells are compiled at opt-level {}", state.opt_level()))
                 },
             ),
             AvailableCommand::new(
@@ -552,7 +555,8 @@ Panic detected. Here's some useful information if you're filing a bug report.
             AvailableCommand::new(
                 ":quit",
                 "Quit evaluation and exit",
-                |_ctx, _state, _args| std::process::exit(0),
+                // quantlens: who started the kernel is to end it, and to know.
+                |_ctx, _state, _args| bail!("a cell cannot end the kernel: shut it down or restart it where the notebook is open"),
             )
             .disable_in_analysis(),
             AvailableCommand::new(
@@ -723,7 +727,7 @@ Panic detected. Here's some useful information if you're filing a bug report.
 
     fn vars_as_text(&self) -> String {
         let mut out = String::new();
-        for (var, ty) in self.eval_context.variables_and_types() {
+        for (var, ty) in self.sorted_variables() {
             out.push_str(var);
             out.push_str(": ");
             out.push_str(ty);
@@ -732,15 +736,22 @@ Panic detected. Here's some useful information if you're filing a bug report.
         out
     }
 
+    /// quantlens: the same order each time.
+    fn sorted_variables(&self) -> Vec<(&str, &str)> {
+        let mut variables: Vec<_> = self.eval_context.variables_and_types().collect();
+        variables.sort();
+        variables
+    }
+
     fn vars_as_html(&self) -> String {
         let mut out = String::new();
         out.push_str("<table><tr><th>Variable</th><th>Type</th></tr>");
-        for (var, ty) in self.eval_context.variables_and_types() {
+        for (var, ty) in self.sorted_variables() {
             out.push_str("<tr><td>");
             html_escape(var, &mut out);
             out.push_str("</td><td>");
             html_escape(ty, &mut out);
-            out.push_str("</td><tr>");
+            out.push_str("</td></tr>");
         }
         out.push_str("</table>");
         out

@@ -10,14 +10,11 @@ use crate::code_block::CodeKind;
 use crate::code_block::CommandCall;
 use crate::code_block::Segment;
 use crate::code_block::UserCodeInfo;
-use crate::code_block::count_columns;
 use ariadne::Color;
 use ariadne::ColorGenerator;
 use ariadne::Label;
 use ariadne::Report;
 use ariadne::ReportKind;
-use ra_ap_syntax::TextRange;
-use ra_ap_syntax::TextSize;
 use serde_json::Value;
 use std::fmt;
 use std::fmt::Write as _;
@@ -32,6 +29,27 @@ pub struct CompilationError {
     spanned_messages: Vec<SpannedMessage>,
     spanned_helps: Vec<SpannedMessage>,
     level: String,
+    children: Vec<Child>,
+    pub(crate) marks: Vec<Mark>,
+}
+
+/// quantlens: where an error touches code that is generated around the cell's.
+#[derive(Debug, Clone)]
+pub(crate) struct Mark {
+    pub(crate) kind: CodeKind,
+    pub(crate) is_primary: bool,
+    pub(crate) label: String,
+}
+
+/// quantlens: what the compiler says besides: a note, or a help.
+#[derive(Debug, Clone)]
+pub struct Child {
+    pub level: String,
+    pub message: String,
+    /// Places in the cell.
+    pub spans: Vec<SpannedMessage>,
+    /// What stands instead at such a place; without a span it belongs above the cell's code.
+    pub replacements: Vec<(Option<Span>, String)>,
 }
 
 pub enum Theme {
@@ -177,27 +195,19 @@ impl CompilationError {
         if json["message"].is_object() {
             json = json["message"].clone();
         }
+        // quantlens: evcxr shows a child that points into the cell instead of an error that does not, and so
+        // loses what the error is.
         let mut code_origins = get_code_origins(&json, code_block);
-        let mut user_error_json = None;
+        let mut marks = marks_of(&json, code_block);
         if let Value::Array(children) = &json["children"] {
             for child in children {
-                let child_origins = get_code_origins(child, code_block);
-                if !code_origins.iter().any(|k| k.is_user_supplied())
-                    && child_origins.iter().any(|k| k.is_user_supplied())
-                {
-                    // Use the child instead of the top-level error.
-                    user_error_json = Some(child.clone());
-                    code_origins = child_origins;
-                    break;
-                } else {
-                    code_origins.extend(child_origins);
-                }
+                code_origins.extend(get_code_origins(child, code_block));
+                marks.extend(marks_of(child, code_block).into_iter().map(|mark| Mark {
+                    is_primary: false,
+                    ..mark
+                }));
             }
         }
-        if let Some(user_error_json) = user_error_json {
-            json = user_error_json;
-        }
-
         let message = json["message"].as_str()?;
         if message.starts_with("aborting due to")
             || message.starts_with("For more information about")
@@ -221,6 +231,8 @@ impl CompilationError {
             },
             message,
             level: json["level"].as_str().unwrap_or("").to_owned(),
+            children: children_of(&json, code_block),
+            marks,
             json,
             code_origins: code_origins.into_iter().cloned().collect(),
         })
@@ -228,14 +240,27 @@ impl CompilationError {
 
     pub(crate) fn fill_lines(&mut self, code_info: &UserCodeInfo) {
         for spanned_message in self.spanned_messages.iter_mut() {
-            if let Some(span) = &spanned_message.span {
-                spanned_message.lines.extend(
-                    code_info.original_lines[span.start_line - 1..span.end_line]
-                        .iter()
-                        .map(|line| (*line).to_owned()),
-                );
+            if let Some(span) = &spanned_message.span
+                && let Some(lines) = code_info
+                    .original_lines
+                    .get(span.start_line - 1..span.end_line)
+            {
+                spanned_message
+                    .lines
+                    .extend(lines.iter().map(|line| (*line).to_owned()));
             }
         }
+    }
+
+    /// quantlens: notes and helps, in their order.
+    pub fn children(&self) -> &[Child] {
+        &self.children
+    }
+
+    /// quantlens: whether its main place is in the cell.
+    pub fn points_into_cell(&self) -> bool {
+        let mut primary = self.spanned_messages.iter().filter(|span| span.is_primary);
+        primary.any(|message| message.span.is_some())
     }
 
     /// Returns a synthesized error that spans the specified portion of `segment`.
@@ -249,6 +274,8 @@ impl CompilationError {
             spanned_helps: vec![],
             message,
             json: Value::Null,
+            children: vec![],
+            marks: vec![],
             code_origins: vec![segment.kind.clone()],
             level: "error".to_owned(),
         }
@@ -348,6 +375,55 @@ impl CompilationError {
     }
 }
 
+fn marks_of(json: &Value, code_block: &CodeBlock) -> Vec<Mark> {
+    let spans = json["spans"].as_array().into_iter().flatten();
+    let mut marks = Vec::new();
+    for span in spans {
+        let is_static = span["label"]
+            .as_str()
+            .is_some_and(|label| label.contains("'static"));
+        for (kind, _) in get_code_origins_for_span(span, code_block) {
+            let is_mark = match kind {
+                CodeKind::PackVariable { .. } | CodeKind::ShowOpen | CodeKind::ShowClose => true,
+                CodeKind::OriginalUserCode(_) => is_static,
+                _ => false,
+            };
+            if is_mark {
+                marks.push(Mark {
+                    kind: kind.clone(),
+                    is_primary: span["is_primary"].as_bool().unwrap_or(false),
+                    label: span["label"].as_str().unwrap_or("").to_owned(),
+                });
+            }
+        }
+    }
+    marks
+}
+
+fn children_of(json: &Value, code_block: &CodeBlock) -> Vec<Child> {
+    let children = json["children"].as_array().into_iter().flatten();
+    children
+        .map(|child| {
+            let mut spans = Vec::new();
+            let mut replacements = Vec::new();
+            for json in child["spans"].as_array().into_iter().flatten() {
+                let message = SpannedMessage::from_json(json, code_block, None);
+                if let Some(text) = json["suggested_replacement"].as_str() {
+                    replacements.push((message.span, text.to_owned()));
+                } else if message.span.is_some() {
+                    spans.push(message);
+                }
+            }
+            Child {
+                level: child["level"].as_str().unwrap_or("").to_owned(),
+                message: child["message"].as_str().unwrap_or("").to_owned(),
+                spans,
+                replacements,
+            }
+        })
+        .collect()
+}
+
 fn sanitize_message(message: &str) -> String {
     // Any references to `evcxr_variable_store` are beyond the end of what the
     // user typed, so we replace such references with something more meaningful.
@@ -416,48 +492,6 @@ impl Span {
             end_column,
         }
     }
-
-    pub(crate) fn from_segment(segment: &Segment, range: TextRange) -> Option<Span> {
-        if let CodeKind::OriginalUserCode(meta) = &segment.kind {
-            let (start_line, start_column) = line_and_column(
-                &segment.code,
-                range.start(),
-                meta.column_offset,
-                meta.start_line,
-            );
-            let (end_line, end_column) = line_and_column(
-                &segment.code,
-                range.end(),
-                meta.column_offset,
-                meta.start_line,
-            );
-            Some(Span {
-                start_line,
-                start_column,
-                end_line,
-                end_column,
-            })
-        } else {
-            None
-        }
-    }
-}
-
-/// Returns the line and column number of `position` within `text`. Line and column numbers are
-/// 1-based.
-fn line_and_column(
-    text: &str,
-    position: TextSize,
-    first_line_column_offset: usize,
-    start_line: usize,
-) -> (usize, usize) {
-    let text = &text[..usize::from(position)];
-    let line = text.lines().count();
-    let mut column = text.lines().last().map(count_columns).unwrap_or(0) + 1;
-    if line == 1 {
-        column += first_line_column_offset;
-    }
-    (start_line + line - 1, column)
 }
 
 #[derive(Debug, Clone)]
@@ -508,9 +542,9 @@ impl SpannedMessage {
                             }),
                     })
                 } else {
-                    // Spans within generated code won't mean anything to the user, suppress
-                    // them.
-                    None
+                    // Other spans within generated code won't mean anything to the user,
+                    // suppress them.
+                    span_of_what_is_shown(span_json, &origins)
                 }
             } else {
                 None
@@ -555,6 +589,59 @@ impl SpannedMessage {
             is_primary: true,
         }
     }
+}
+
+/// quantlens: of a place that is the last expression and the brackets around it, the expression.
+fn span_of_what_is_shown(json: &Value, origins: &[(&CodeKind, usize)]) -> Option<Span> {
+    let is_user = |(kind, _): &(&CodeKind, usize)| matches!(kind, CodeKind::OriginalUserCode(_));
+    let is_around =
+        |(kind, _): &(&CodeKind, usize)| matches!(kind, CodeKind::ShowOpen | CodeKind::ShowClose);
+    if !origins
+        .iter()
+        .all(|origin| is_user(origin) || is_around(origin))
+    {
+        return None;
+    }
+    let (first, last) = (
+        origins.iter().position(is_user)?,
+        origins.iter().rposition(is_user)?,
+    );
+    let (CodeKind::OriginalUserCode(start), start_line) = origins[first] else {
+        return None;
+    };
+    let (CodeKind::OriginalUserCode(end), end_line) = origins[last] else {
+        return None;
+    };
+    let column = |json: &Value| {
+        json.as_u64()
+            .and_then(|column| usize::try_from(column).ok())
+    };
+    let start_column = if first == 0 {
+        column(&json["column_start"])?
+    } else {
+        1
+    };
+    let end_column = if last + 1 == origins.len() {
+        column(&json["column_end"])?
+    } else {
+        json["text"][last]["text"]
+            .as_str()?
+            .trim_end()
+            .chars()
+            .count()
+            + 1
+    };
+    Some(Span {
+        start_line: start.start_line + start_line,
+        start_column: start_column
+            + if start_line == 0 {
+                start.column_offset
+            } else {
+                0
+            },
+        end_line: end.start_line + end_line,
+        end_column: end_column + if end_line == 0 { end.column_offset } else { 0 },
+    })
 }
 
 #[derive(Debug, Clone)]

@@ -6,6 +6,7 @@
 // copied, modified, or distributed except according to those terms.
 
 use crate::cargo_metadata;
+use crate::cell_code;
 use crate::child_process::ChildProcess;
 use crate::code_block::CodeBlock;
 use crate::code_block::CodeKind;
@@ -14,18 +15,21 @@ use crate::code_block::UserCodeInfo;
 use crate::crate_config::ExternalCrate;
 use crate::errors::CompilationError;
 use crate::errors::Error;
-use crate::errors::Span;
-use crate::errors::SpannedMessage;
+use crate::errors::Mark;
 use crate::errors::bail;
-use crate::evcxr_internal_runtime;
+use crate::extras::{self, BuildProgress, Extras};
 use crate::item;
 use crate::module::Module;
 use crate::module::SoFile;
+use crate::places::Places;
 use crate::runtime;
 use crate::rust_analyzer::Completions;
 use crate::rust_analyzer::RustAnalyzer;
 use crate::rust_analyzer::TypeName;
 use crate::rust_analyzer::VariableInfo;
+use crate::statics::{self, Around, Statics};
+use crate::temporaries::Temporary;
+use crate::temporaries::Why;
 use crate::toml_parse;
 use crate::use_trees::Import;
 use anyhow::Result;
@@ -33,7 +37,6 @@ use once_cell::sync::Lazy;
 use ra_ap_syntax::AstNode;
 use ra_ap_syntax::SyntaxKind;
 use ra_ap_syntax::SyntaxNode;
-use ra_ap_syntax::TextRange;
 use ra_ap_syntax::ast;
 use regex::Regex;
 use std::collections::HashMap;
@@ -60,6 +63,8 @@ pub struct EvalContext {
     stdout_sender: crossbeam_channel::Sender<String>,
     analyzer: RustAnalyzer,
     initial_config: Config,
+    places: Arc<Mutex<Places>>,
+    extras: Extras,
 }
 
 #[derive(Clone, Debug)]
@@ -100,6 +105,8 @@ pub(crate) struct Config {
     pub(crate) allow_static_linking: bool,
     pub(crate) build_envs: HashMap<String, String>,
     subprocess_path: PathBuf,
+    /// quantlens: what the compiler is told of the crates that the notebook has added.
+    extra_flags: Vec<String>,
 }
 
 fn create_initial_config(tmpdir: PathBuf, subprocess_path: PathBuf) -> Result<Config> {
@@ -142,6 +149,7 @@ impl Config {
             // by default.
             allow_static_linking: true,
             subprocess_path,
+            extra_flags: Vec::new(),
             codegen_backend: None,
             build_envs: Default::default(),
         })
@@ -215,7 +223,7 @@ impl Config {
             );
         }
 
-        if matches!(command_name, "build" | "check" | "rustc") {
+        if matches!(command_name, "build" | "rustc") {
             // quantlens: not for a target of its own, so that what is built is what cargo builds elsewhere.
             command.arg("--message-format=json");
         }
@@ -275,6 +283,8 @@ impl Config {
             "-Ccodegen-units=4",
             "-Cprefer-dynamic",
             "-Crpath",
+            "-Cdebuginfo=line-tables-only",
+            "-Cstrip=none",
         ]
         .map(str::to_owned)
         .to_vec();
@@ -282,6 +292,7 @@ impl Config {
         if self.linker == "lld" {
             flags.push(format!("-Clink-arg=-fuse-ld={}", self.linker));
         }
+        flags.extend(self.extra_flags.iter().cloned());
         flags
     }
 
@@ -311,55 +322,12 @@ static ERROR_FORMATS: &[ErrorFormat] = &[
     },
 ];
 
-const SEND_TEXT_PLAIN_DEF: &str = stringify!(
-    fn evcxr_send_text_plain(text: &str) {
-        use std::io::Write;
-        use std::io::{self};
-        fn try_send_text(text: &str) -> io::Result<()> {
-            let stdout = io::stdout();
-            let mut output = stdout.lock();
-            output.write_all(b"EVCXR_BEGIN_CONTENT text/plain\n")?;
-            output.write_all(text.as_bytes())?;
-            output.write_all(b"\nEVCXR_END_CONTENT\n")?;
-            Ok(())
-        }
-        if let Err(error) = try_send_text(text) {
-            eprintln!("Failed to send content to parent: {:?}", error);
-            std::process::exit(1);
-        }
-    }
-);
-
-const GET_TYPE_NAME_DEF: &str = stringify!(
-    /// Shorten a type name. Convert "core::option::Option<alloc::string::String>" into "Option<String>".
-    pub fn evcxr_shorten_type(t: &str) -> String {
-        // This could have been done easily with regex, but we must only depend on stdlib.
-        // We go over the string backwards, and remove all alphanumeric and ':' chars following a ':'.
-        let mut r = String::with_capacity(t.len());
-        let mut is_skipping = false;
-        for c in t.chars().rev() {
-            if !is_skipping {
-                if c == ':' {
-                    is_skipping = true;
-                } else {
-                    r.push(c);
-                }
-            } else {
-                if !c.is_alphanumeric() && c != '_' && c != ':' {
-                    is_skipping = false;
-                    r.push(c);
-                }
-            }
-        }
-        r.chars().rev().collect()
-    }
-
-    fn evcxr_get_type_name<T>(_: &T) -> String {
-        evcxr_shorten_type(std::any::type_name::<T>())
-    }
-);
-
+// quantlens: what the cells' process prints is in the prelude (`cells.rs`), which does what evcxr's `evcxr_internal_runtime.rs`
+// does: that is compiled with every cell.
 const PANIC_NOTIFICATION: &str = "EVCXR_PANIC_NOTIFICATION";
+const USER_ERROR_OCCURRED: &str = "EVCXR_ERROR_OCCURRED";
+const VARIABLE_CHANGED_TYPE: &str = "EVCXR_VARIABLE_CHANGED_TYPE:";
+const STORED: &str = "EVCXR_STORED:";
 
 // Outputs from an EvalContext. This is a separate struct since users may want
 // destructure this and pass its components to separate threads.
@@ -446,6 +414,8 @@ impl EvalContext {
             stdout_sender,
             analyzer,
             initial_config,
+            places: Arc::default(),
+            extras: Extras::default(),
         };
         let outputs = EvalContextOutputs {
             stdout: stdout_receiver,
@@ -481,20 +451,6 @@ impl EvalContext {
         self.eval_with_callbacks(user_code, state, &code_info, &mut EvalCallbacks::default())
     }
 
-    pub(crate) fn check(
-        &mut self,
-        user_code: CodeBlock,
-        mut state: ContextState,
-        code_info: &UserCodeInfo,
-    ) -> Result<Vec<CompilationError>, Error> {
-        state.config.display_final_expression = false;
-        state.config.expand_use_statements = false;
-        let user_code = state.apply(user_code, &code_info.nodes)?;
-        let code = state.analysis_code(user_code.clone());
-        let errors = self.module.check(&code, &state.config)?;
-        Ok(state.apply_custom_errors(errors, &user_code, code_info))
-    }
-
     /// Evaluates the supplied Rust code.
     pub(crate) fn eval_with_callbacks(
         &mut self,
@@ -520,12 +476,18 @@ impl EvalContext {
                     self.restart_child_process()?;
                     return error;
                 }
-                Err(Error::CompilationErrors(errors)) => {
-                    let mut errors = state.apply_custom_errors(errors, &user_code, code_info);
+                Err(Error::CompilationErrors(mut errors)) => {
+                    for error in &mut errors {
+                        error.fill_lines(code_info);
+                    }
                     // If we have any errors in user code then remove all errors that aren't from user
                     // code.
                     if errors.iter().any(|error| error.is_from_user_code()) {
                         errors.retain(|error| error.is_from_user_code())
+                    }
+                    // quantlens: what points into the cell says all; the rest follows from it.
+                    if errors.iter().any(|error| error.points_into_cell()) {
+                        errors.retain(|error| error.points_into_cell())
                     }
                     return Err(Error::CompilationErrors(errors));
                 }
@@ -631,7 +593,7 @@ impl EvalContext {
         self.committed_state
             .variable_states
             .iter()
-            .map(|(v, t)| (v.as_str(), t.type_name.as_str()))
+            .map(|(v, t)| (v.as_str(), t.type_name.as_deref().unwrap_or("_")))
     }
 
     pub fn defined_item_names(&self) -> impl Iterator<Item = &str> {
@@ -652,11 +614,34 @@ impl EvalContext {
     /// Returns the state that would result from clearing. Config is preserved. Nothing is done to
     /// the subprocess.
     pub(crate) fn cleared_state(&self) -> ContextState {
-        ContextState::new(self.committed_state.config.clone())
+        // quantlens: with the libraries that are there, which stay compiled, and without which the prelude's
+        // names could not be used again.
+        let mut state = ContextState::new(self.committed_state.config.clone());
+        state
+            .external_deps
+            .clone_from(&self.committed_state.external_deps);
+        state.cell = self.committed_state.cell;
+        state.build_num = self.committed_state.build_num;
+        state
     }
 
     pub fn reset_config(&mut self) {
         self.committed_state.config = self.initial_config.clone();
+    }
+
+    /// quantlens: where in the cells the lines of what was compiled stand.
+    pub fn places(&self) -> Arc<Mutex<Places>> {
+        Arc::clone(&self.places)
+    }
+
+    /// quantlens: who is told how far a build of added crates is.
+    pub fn on_build(&mut self, progress: BuildProgress) {
+        self.extras.progress = Some(progress);
+    }
+
+    /// quantlens: what is evaluated from now on is this cell.
+    pub(crate) fn set_cell(&mut self, cell: usize) {
+        self.committed_state.cell = cell;
     }
 
     pub fn process_handle(&self) -> Arc<Mutex<std::process::Child>> {
@@ -666,6 +651,7 @@ impl EvalContext {
     pub(crate) fn restart_child_process(&mut self) -> Result<(), Error> {
         self.committed_state.variable_states.clear();
         self.committed_state.stored_variable_states.clear();
+        self.committed_state.statics.note_lost();
         self.child_process = self.child_process.restart()?;
         Ok(())
     }
@@ -675,10 +661,6 @@ impl EvalContext {
     }
 
     fn commit_state(&mut self, mut state: ContextState) {
-        for variable_state in state.variable_states.values_mut() {
-            // This span only makes sense when the variable is first defined.
-            variable_state.definition_span = None;
-        }
         state
             .stored_variable_states
             .clone_from(&state.variable_states);
@@ -688,47 +670,34 @@ impl EvalContext {
 
     fn run_statements(
         &mut self,
-        mut user_code: CodeBlock,
+        user_code: CodeBlock,
         code_info: &UserCodeInfo,
         state: &mut ContextState,
         phases: &mut PhaseDetailsBuilder,
         callbacks: &mut EvalCallbacks,
     ) -> Result<EvalOutputs, Error> {
+        // quantlens: what is added is built first; if it cannot be, nothing has changed.
+        let lines = extras::lines_of(state.external_deps.values(), false);
+        state.config.extra_flags = self.extras.flags(&lines, &state.config)?;
         self.write_cargo_toml(state)?;
-        let analysis_code = state.analysis_code(user_code.clone());
-        if let Err(errors) = self.fix_variable_types(state, analysis_code) {
-            let mut check_res = self.check(user_code.clone(), state.clone(), code_info)?;
-            if !check_res.is_empty() {
-                // Do one round of trying to fix errors, otherwise code like the following can end
-                // up reporting `evcxr_display` not found. `fn foo<T: Default>() -> T
-                // {Default::default()} let v1 = foo(); "bar"`
-                let mut fixed = HashSet::new();
-                for error in &check_res {
-                    self.attempt_to_fix_error(error, &mut user_code, state, &mut fixed)?;
-                }
-                if !fixed.is_empty() {
-                    check_res = self.check(user_code.clone(), state.clone(), code_info)?;
-                }
-                if !check_res.is_empty() {
-                    return Err(Error::CompilationErrors(check_res));
-                }
-            }
-            return Err(errors);
-        }
+        // quantlens: evcxr stops here if the type of a variable is not known, or has no name, and checks the
+        // cell with `cargo check` for other errors, which goes through all dependencies once.
+        self.fix_variable_types(state, state.analysis_code(user_code.clone()))?;
+        state.uses_await(&user_code);
         // In some circumstances we may need a few tries before we get the code right. Note that
         // we'll generally give up sooner than this if there's nothing left that we think we can
         // fix. The limit is really to prevent retrying indefinitely in case our "fixing" of things
         // somehow ends up flip-flopping back and forth. Not sure how that could happen, but best to
         // avoid any infinite loops.
-        let mut remaining_retries = 5;
+        let mut remaining_retries = 8 + 3 * state.variable_states.len();
         // TODO: Now that we have rust analyzer, we can probably with a bit of work obtain all the
         // information we need without relying on compilation errors. See if we can get rid of this.
         loop {
             // Try to compile and run the code.
             let result = self.try_run_statements(
                 user_code.clone(),
+                &code_info.nodes,
                 state,
-                state.compilation_mode(),
                 phases,
                 callbacks,
             );
@@ -744,8 +713,18 @@ impl EvalContext {
                     // etc.
                     if remaining_retries > 0 {
                         let mut fixed = HashSet::new();
-                        for error in &errors {
-                            self.attempt_to_fix_error(error, &mut user_code, state, &mut fixed)?;
+                        for is_certain in [true, false] {
+                            for error in &errors {
+                                if is_certain || fixed.is_empty() {
+                                    attempt_to_fix_error(
+                                        error,
+                                        &code_info.nodes,
+                                        state,
+                                        is_certain,
+                                        &mut fixed,
+                                    );
+                                }
+                            }
                         }
                         if !fixed.is_empty() {
                             remaining_retries -= 1;
@@ -754,18 +733,12 @@ impl EvalContext {
                             continue;
                         }
                     }
-                    if !user_code.is_empty() {
-                        // We have user code and it appears to have an error, recompile without
-                        // catch_unwind to try and get a better error message. e.g. we don't want the
-                        // user to see messages like "cannot borrow immutable captured outer variable in
-                        // an `FnOnce` closure `a` as mutable".
-                        self.try_run_statements(
-                            user_code,
-                            state,
-                            CompilationMode::NoCatchExpectError,
-                            phases,
-                            callbacks,
-                        )?;
+                    // quantlens: it may be because the statements are steps; and if not, the compiler's
+                    // words are about the cell as it was written.
+                    if !state.is_flat && errors.iter().any(may_be_of_steps) {
+                        state.is_flat = true;
+                        phases.phase_complete("Flat");
+                        continue;
                     }
                     return Err(Error::CompilationErrors(errors));
                 }
@@ -787,24 +760,21 @@ impl EvalContext {
     fn try_run_statements(
         &mut self,
         user_code: CodeBlock,
+        nodes: &[SyntaxNode],
         state: &mut ContextState,
-        compilation_mode: CompilationMode,
         phases: &mut PhaseDetailsBuilder,
         callbacks: &mut EvalCallbacks,
     ) -> Result<ExecutionArtifacts, Error> {
-        let code = state.code_to_compile(user_code, compilation_mode);
+        let code = state.code_to_compile(user_code, nodes);
         let so_file = self.module.compile(&code, &state.config)?;
-
-        if compilation_mode == CompilationMode::NoCatchExpectError {
-            // Uh-oh, caller was expecting an error, return OK and the caller can return the
-            // original error.
-            return Ok(ExecutionArtifacts {
-                output: EvalOutputs::new(),
-            });
+        if let Ok(mut places) = self.places.lock() {
+            places.add(state.build_num, state.cell, &code);
         }
         phases.phase_complete("Final compile");
 
-        let output = self.run_and_capture_output(state, &so_file, callbacks)?;
+        let mut output = self.run_and_capture_output(state, &so_file, callbacks)?;
+        output.notes = state.temporaries.iter().map(Temporary::note).collect();
+        output.warnings = so_file.warnings;
         Ok(ExecutionArtifacts { output })
     }
 
@@ -833,32 +803,24 @@ impl EvalContext {
                 continue;
             }
             let type_name = match type_name {
-                TypeName::Named(x) => x,
-                TypeName::Closure => bail!(
-                    "The variable `{}` is a closure, which cannot be persisted.\n\
-                     You can however persist closures if you box them. e.g.:\n\
-                     let f: Box<dyn Fn()> = Box::new(|| {{println!(\"foo\")}});\n\
-                     Alternatively, you can prevent evcxr from attempting to persist\n\
-                     the variable by wrapping your code in braces.",
-                    variable_name
-                ),
-                TypeName::Unknown => bail!(
-                    "Couldn't automatically determine type of variable `{}`.\n\
-                     Please give it an explicit type.",
-                    variable_name
-                ),
+                // For now, we need to look for and escape any reserved words. This should probably in
+                // theory be done in rust analyzer in a less hacky way.
+                TypeName::Named(x) => Some(replace_reserved_words_in_type(&x)),
+                // quantlens: such a variable is a temporary of the cell's.
+                TypeName::Closure => {
+                    state.make_temporary(&variable_name, Why::Closure);
+                    continue;
+                }
+                // quantlens: the variable is stored without its type being written, and then says it.
+                TypeName::Unknown => None,
             };
-            // For now, we need to look for and escape any reserved words. This should probably in
-            // theory be done in rust analyzer in a less hacky way.
-            let type_name = replace_reserved_words_in_type(&type_name);
             state
                 .variable_states
                 .entry(variable_name)
                 .or_insert_with(|| VariableState {
-                    type_name: String::new(),
+                    type_name: None,
                     is_mut: is_mutable,
                     move_state: VariableMoveState::New,
-                    definition_span: None,
                 })
                 .type_name = type_name;
         }
@@ -876,15 +838,22 @@ impl EvalContext {
         // things won't work if the path isn't UTF-8 - apparently that's a thing
         // on some platforms.
         let fn_name = state.current_user_fn_name();
+        // quantlens: later cells find its statics only if the loader is told so.
+        let scope = if state.statics.has_new() {
+            " global"
+        } else {
+            ""
+        };
         self.child_process.send(&format!(
-            "LOAD_AND_RUN {} {}",
+            "LOAD_AND_RUN {} {}{scope}",
             so_file.path.to_string_lossy(),
             fn_name,
         ))?;
+        state.statics.note_loaded(state.build_num);
 
         state.build_num += 1;
 
-        let mut got_panic = false;
+        let mut stored = None;
         let mut lost_variables = Vec::new();
         static MIME_OUTPUT: Lazy<Regex> =
             Lazy::new(|| Regex::new("EVCXR_BEGIN_CONTENT ([^ ]+)").unwrap());
@@ -893,8 +862,8 @@ impl EvalContext {
             if line == runtime::EVCXR_EXECUTION_COMPLETE {
                 break;
             }
-            if line == PANIC_NOTIFICATION {
-                got_panic = true;
+            if line == PANIC_NOTIFICATION || line == USER_ERROR_OCCURRED {
+                // quantlens: which variables there are, the cell says at its end.
             } else if line.starts_with(evcxr_input::GET_CMD) {
                 let is_password = line.starts_with(evcxr_input::GET_CMD_PASSWORD);
                 let prompt = line.split(':').nth(1).unwrap_or_default().to_owned();
@@ -903,17 +872,9 @@ impl EvalContext {
                         prompt,
                         is_password,
                     }))?;
-            } else if line == evcxr_internal_runtime::USER_ERROR_OCCURRED {
-                // A question mark operator in user code triggered an early
-                // return. Any newly defined variables won't have been stored.
-                state
-                    .variable_states
-                    .retain(|_variable_name, variable_state| {
-                        variable_state.move_state != VariableMoveState::New
-                    });
-            } else if let Some(variable_name) =
-                line.strip_prefix(evcxr_internal_runtime::VARIABLE_CHANGED_TYPE)
-            {
+            } else if let Some(words) = line.strip_prefix(STORED) {
+                stored = Some(Stored::of(words));
+            } else if let Some(variable_name) = line.strip_prefix(VARIABLE_CHANGED_TYPE) {
                 lost_variables.push(variable_name.to_owned());
             } else if let Some(captures) = MIME_OUTPUT.captures(&line) {
                 let mime_type = captures[1].to_owned();
@@ -924,7 +885,6 @@ impl EvalContext {
                         break;
                     }
                     if line == PANIC_NOTIFICATION {
-                        got_panic = true;
                         break;
                     }
                     if !content.is_empty() {
@@ -939,14 +899,11 @@ impl EvalContext {
                 let _ = self.stdout_sender.send(line);
             }
         }
-        if got_panic {
-            state
-                .variable_states
-                .retain(|_variable_name, variable_state| {
-                    variable_state.move_state != VariableMoveState::New
-                });
-        } else if !lost_variables.is_empty() {
+        if !lost_variables.is_empty() {
             return Err(Error::TypeRedefinedVariablesLost(lost_variables));
+        }
+        if let Some(stored) = stored {
+            self.note_stored(state, stored);
         }
 
         // Block until stdout_sender is empty with exponential backoff
@@ -959,103 +916,225 @@ impl EvalContext {
         Ok(output)
     }
 
-    fn attempt_to_fix_error(
-        &mut self,
-        error: &CompilationError,
-        user_code: &mut CodeBlock,
-        state: &mut ContextState,
-        fixed_errors: &mut HashSet<&'static str>,
-    ) -> Result<(), Error> {
-        for code_origin in &error.code_origins {
-            match code_origin {
-                CodeKind::PackVariable { variable_name } => {
-                    if error.code() == Some("E0382") {
-                        // Use of moved value.
-                        state.variable_states.remove(variable_name);
-                        fixed_errors.insert("Captured value");
-                    } else if error.code() == Some("E0425") {
-                        // cannot find value in scope.
-                        state.variable_states.remove(variable_name);
-                        fixed_errors.insert("Variable moved");
-                    } else if error.code() == Some("E0603") {
-                        if let Some(variable_state) = state.variable_states.remove(variable_name) {
-                            bail!(
-                                "Failed to determine type of variable `{}`. rustc suggested type \
-                             {}, but that's private. Sometimes adding an extern crate will help \
-                             rustc suggest the correct public type name, or you can give an \
-                             explicit type.",
-                                variable_name,
-                                variable_state.type_name
-                            );
-                        }
-                    } else if error.code() == Some("E0562")
-                        || (error.code().is_none() && error.code_origins.len() == 1)
-                    {
-                        return non_persistable_type_error(
-                            variable_name,
-                            &state.variable_states[variable_name].type_name,
-                        );
+    /// quantlens: from what the cell says that is stored, which variables there are.
+    fn note_stored(&mut self, state: &mut ContextState, mut stored: Stored) {
+        let mut variables = HashMap::new();
+        for name in stored.present {
+            let new = stored.new.remove(&name);
+            let variable = match (new, state.variable_states.remove(&name)) {
+                (Some(type_name), Some(mut variable)) => {
+                    if variable.type_name.is_none() {
+                        variable.type_name = self.analyzer.public_type_name(&type_name);
                     }
-                }
-                CodeKind::WithFallback(fallback) => {
-                    user_code.apply_fallback(fallback);
-                    fixed_errors.insert("Fallback");
-                }
-                CodeKind::OriginalUserCode(_) | CodeKind::OtherUserCode => {
-                    if error.code() == Some("E0728") && !state.async_mode {
-                        state.async_mode = true;
-                        if !state.external_deps.contains_key("tokio") {
-                            state.add_dep(
-                                "tokio",
-                                "{version=\"1.34.0\", features=[\"rt\", \"rt-multi-thread\"]}",
-                            )?;
-                            // Rewrite Cargo.toml, since the dependency will probably have been
-                            // validated in the process of being added, which will have overwritten
-                            // Cargo.toml
-                            self.write_cargo_toml(state)?;
-                        }
-                        fixed_errors.insert("Enabled async mode");
-                    } else if error.code() == Some("E0277") && !state.allow_question_mark {
-                        state.allow_question_mark = true;
-                        fixed_errors.insert("Allow question mark");
-                    } else if error.code() == Some("E0658")
-                        && error
-                            .message()
-                            .contains("`let` expressions in this position are experimental")
-                    {
-                        // PR to add a semicolon is welcome. Ideally we'd not do so here though. It
-                        // should really be done based on the parse tree of the code. We currently
-                        // have two parsers, syn and rust-analyzer. We'd like to eventually get rid
-                        // of syn and just user rust-analyzer, but the code that could potentially
-                        // add a semicolon currently uses syn. So ideally we'd replace uses of syn
-                        // with rust-analyzer before adding new parse-tree based rules. But PRs that
-                        // just use syn to determine when to add a semicolon would also be OK.
-                        bail!("Looks like you're missing a semicolon");
+                    if variable.type_name.is_none() {
+                        state
+                            .temporaries
+                            .push(Temporary::new(&name, Why::NoName(type_name)));
+                        state.forgotten.push(name);
+                        continue;
                     }
+                    variable
                 }
-                _ => {}
-            }
+                _ => match state.stored_variable_states.get(&name) {
+                    Some(variable) => variable.clone(),
+                    None => continue,
+                },
+            };
+            variables.insert(name, variable);
         }
-        Ok(())
+        // Those that were not kept because their type has no name.
+        for (name, type_name) in stored.new {
+            state
+                .temporaries
+                .push(Temporary::new(&name, Why::NoName(type_name)));
+        }
+        state.variable_states = variables;
     }
 }
 
-fn non_persistable_type_error(variable_name: &str, actual_type: &str) -> Result<(), Error> {
-    bail!(
-        "The variable `{}` has type `{}` which cannot be persisted.\n\
-             You might be able to fix this by creating a `Box<dyn YourType>`. e.g.\n\
-             let v: Box<dyn core::fmt::Debug> = Box::new(foo());\n\
-             Alternatively, you can prevent evcxr from attempting to persist\n\
-             the variable by wrapping your code in braces.",
-        variable_name,
-        actual_type
-    );
+/// Changes the state so that the error may not come again. If `is_certain`, only where the error itself says what to change.
+fn attempt_to_fix_error(
+    error: &CompilationError,
+    nodes: &[SyntaxNode],
+    state: &mut ContextState,
+    is_certain: bool,
+    fixed_errors: &mut HashSet<&'static str>,
+) {
+    // quantlens: told by the places that an error touches in the code around the cell's.
+    let code = error.code();
+    let packs = |mark: &Mark| match &mark.kind {
+        CodeKind::PackVariable {
+            variable_name,
+            is_old,
+        } => Some((variable_name.clone(), *is_old)),
+        _ => None,
+    };
+    let is_static = |mark: &&Mark| mark.label.contains("'static");
+    if error.code() == Some("E0728") && !state.async_mode {
+        state.async_mode = true;
+        fixed_errors.insert("Enabled async mode");
+        return;
+    }
+    if matches!(code, Some("E0382" | "E0381")) {
+        for (name, is_old) in error
+            .marks
+            .iter()
+            .filter(|mark| mark.is_primary)
+            .filter_map(packs)
+        {
+            if is_old {
+                state.moved.insert(name);
+            } else {
+                state.variable_states.remove(&name);
+            }
+            fixed_errors.insert("Variable moved");
+        }
+        return;
+    }
+    let is_shown = |mark: &Mark| matches!(mark.kind, CodeKind::ShowOpen | CodeKind::ShowClose);
+    let cannot_be_shown = code == Some("E0599") && error.message().contains("evcxr_display");
+    if cannot_be_shown || error.marks.iter().filter(is_static).any(is_shown) {
+        // Two errors of one attempt are one step.
+        let is_done = fixed_errors.contains("Fallback");
+        if !is_done && state.shows != Shows::Text && (code != Some("E0599") || cannot_be_shown) {
+            let is_borrowed = state.shows == Shows::Rich && !cannot_be_shown;
+            state.shows = if is_borrowed {
+                Shows::Borrowed
+            } else {
+                Shows::Text
+            };
+            fixed_errors.insert("Fallback");
+        }
+        return;
+    }
+    // Who asks for more than the value can give, before whom that keeps from being stored.
+    let new_of = |marks: &mut dyn Iterator<Item = &Mark>| -> Vec<String> {
+        let new = marks.filter_map(packs).filter(|(_, is_old)| !is_old);
+        new.map(|(name, _)| name).collect()
+    };
+    let mut culprits = new_of(&mut error.marks.iter().filter(is_static));
+    if culprits.is_empty() && is_of_lifetimes(code) {
+        // The compiler may say it of the value that the variable is given.
+        let lets = error
+            .marks
+            .iter()
+            .filter(is_static)
+            .filter_map(|mark| match &mark.kind {
+                CodeKind::OriginalUserCode(meta) => {
+                    ast::LetStmt::cast(nodes.get(meta.node_index)?.clone())
+                }
+                _ => None,
+            });
+        culprits = lets
+            .flat_map(|let_stmt| cell_code::names_of(&let_stmt))
+            .collect();
+    }
+    if culprits.is_empty() && is_of_lifetimes(code) && !is_certain {
+        culprits = new_of(&mut error.marks.iter());
+    }
+    culprits.retain(|name| state.variable_states.contains_key(name));
+    for name in &culprits {
+        state.make_temporary(name, Why::Borrow(borrowed_by(error)));
+        fixed_errors.insert("Temporary");
+    }
+    if culprits.is_empty() && !is_of_lifetimes(code) {
+        for (name, is_old) in error
+            .marks
+            .iter()
+            .filter(|mark| mark.is_primary)
+            .filter_map(packs)
+        {
+            if let Some(variable) = state.variable_states.get_mut(&name)
+                && !is_old
+                && variable.type_name.take().is_some()
+            {
+                fixed_errors.insert("Type of variable");
+            }
+        }
+    }
+}
+
+/// quantlens: errors that only the way in which a cell is compiled may bring about: of borrows, lifetimes and types that are inferred.
+fn may_be_of_steps(error: &CompilationError) -> bool {
+    let Some(code) = error.code() else {
+        return error.message().contains("lifetime") || error.message().contains("borrow");
+    };
+    !matches!(
+        code,
+        "E0425"
+            | "E0433"
+            | "E0432"
+            | "E0412"
+            | "E0599"
+            | "E0061"
+            | "E0609"
+            | "E0560"
+            | "E0423"
+            | "E0405"
+            | "E0463"
+            | "unconditional_panic"
+            | "arithmetic_overflow"
+    )
+}
+
+fn is_of_lifetimes(code: Option<&str>) -> bool {
+    matches!(
+        code,
+        None | Some(
+            "E0310"
+                | "E0373"
+                | "E0499"
+                | "E0502"
+                | "E0503"
+                | "E0505"
+                | "E0506"
+                | "E0515"
+                | "E0521"
+                | "E0597"
+                | "E0621"
+                | "E0700"
+                | "E0713"
+                | "E0716"
+        )
+    )
+}
+
+/// quantlens: the variable that an error of lifetimes says is borrowed.
+fn borrowed_by(error: &CompilationError) -> Option<String> {
+    static BORROWED: Lazy<Regex> = Lazy::new(|| Regex::new("`([^`]+)` is borrowed for").unwrap());
+    let mut labels = error.marks.iter().map(|mark| mark.label.as_str());
+    labels.find_map(|label| Some(BORROWED.captures(label)?[1].to_owned()))
+}
+
+/// quantlens: what a cell says is stored at its end.
+struct Stored {
+    /// The variables it has defined, and their types as the program knows them.
+    new: HashMap<String, String>,
+    present: Vec<String>,
+}
+
+impl Stored {
+    fn of(words: &str) -> Stored {
+        let (new, present) = words.split_once("\t\t").unwrap_or((words, ""));
+        let new: Vec<&str> = new.split('\t').filter(|word| !word.is_empty()).collect();
+        Stored {
+            new: new
+                .chunks_exact(2)
+                .map(|pair| (pair[0].to_owned(), pair[1].to_owned()))
+                .collect(),
+            present: present
+                .split('\t')
+                .filter(|name| !name.is_empty())
+                .map(str::to_owned)
+                .collect(),
+        }
+    }
 }
 
 /// quantlens: everything in some code that could be the name of a variable, in strings and comments
-/// too: a format string may hold one.
+/// too: a format string may hold one. How often each stands there.
 struct Words {
-    words: HashSet<String>,
+    words: HashMap<String, usize>,
     /// Another file's code is part of it.
     includes: bool,
 }
@@ -1064,14 +1143,119 @@ impl Words {
     fn of(code: &str) -> Words {
         // Beyond ASCII no character is taken for the end of a name.
         let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_' || !c.is_ascii();
+        let mut words = HashMap::new();
+        for word in code.split(|c| !is_part(c)) {
+            *words.entry(word.to_owned()).or_insert(0) += 1;
+        }
         Words {
-            words: code.split(|c| !is_part(c)).map(str::to_owned).collect(),
+            words,
             includes: code.contains("include"),
         }
     }
 
     fn contains(&self, variable: &str) -> bool {
-        self.includes || self.words.contains(variable.trim_start_matches("r#"))
+        self.includes || self.words.contains_key(variable.trim_start_matches("r#"))
+    }
+
+    fn is_once(&self, variable: &str) -> bool {
+        !self.includes && self.words.get(variable.trim_start_matches("r#")) == Some(&1)
+    }
+}
+
+/// quantlens: how a cell's code gets at the variables.
+struct CellVariables<'a> {
+    state: &'a ContextState,
+    used: Words,
+    text: String,
+}
+
+impl CellVariables<'_> {
+    fn check(&self) -> CodeBlock {
+        let mut statements = CodeBlock::new().generated("{let mut vars_ok = true;");
+        for (var_name, var_state) in &self.state.stored_variable_states {
+            if !self.is_loaded(var_name) {
+                continue;
+            }
+            let type_name = var_state.type_name.as_deref().unwrap_or("_");
+            statements = statements.generated(format!(
+                "vars_ok &= evcxr_variable_store.check_variable::<{type_name}>(stringify!({var_name}));",
+            ));
+        }
+        statements.generated("if !vars_ok {return evcxr_variable_store;}}")
+    }
+
+    /// A variable of which the code names only another of the same name stays where it is.
+    fn is_loaded(&self, name: &str) -> bool {
+        self.used.contains(name) && !(self.is_defined_anew(name) && self.used.is_once(name))
+    }
+
+    fn is_defined_anew(&self, name: &str) -> bool {
+        let is_temporary = self
+            .state
+            .temporaries
+            .iter()
+            .any(|temporary| temporary.name == name);
+        let variable = self.state.variable_states.get(name);
+        is_temporary
+            || variable.is_some_and(|variable| variable.move_state == VariableMoveState::New)
+    }
+}
+
+impl cell_code::Variables for CellVariables<'_> {
+    fn load(
+        &self,
+        code: &str,
+        defined: &[String],
+        loaded: &mut HashSet<String>,
+    ) -> (CodeBlock, Vec<String>) {
+        let (mut statements, mut names) = (CodeBlock::new(), Vec::new());
+        let words = Words::of(code);
+        loaded.extend(defined.iter().filter(|name| words.is_once(name)).cloned());
+        for (name, variable) in &self.state.stored_variable_states {
+            if !words.contains(name) || !self.is_loaded(name) || !loaded.insert(name.clone()) {
+                continue;
+            }
+            let mutability = if variable.is_mut { "mut " } else { "" };
+            let type_name = variable.type_name.as_deref().unwrap_or("_");
+            statements = statements.generated(format!(
+                "let {mutability}{name} = evcxr_variable_store.take_variable::<{type_name}>(stringify!({name}));"
+            ));
+            names.push(name.clone());
+        }
+        (statements, names)
+    }
+
+    fn put_back(&self, name: &str) -> CodeBlock {
+        let mut statements = CodeBlock::new();
+        let is_moved = self.state.moved.contains(name);
+        // That it is moved the compiler would say, after some time.
+        let may_be_moved =
+            self.is_defined_anew(name) && !cell_code::is_only_borrowed(&self.text, name);
+        if !is_moved && !may_be_moved {
+            statements.pack_variable(
+                name.to_owned(),
+                true,
+                format!("evcxr_variable_store.put_back(stringify!({name}), {name});"),
+            );
+        }
+        statements
+    }
+
+    fn put_new(&self, name: &str) -> CodeBlock {
+        let mut statements = CodeBlock::new();
+        if let Some(variable) = self.state.variable_states.get(name)
+            && variable.move_state == VariableMoveState::New
+        {
+            let type_name = variable.type_name.as_deref().unwrap_or("_");
+            statements.pack_variable(
+                name.to_owned(),
+                false,
+                // Note, we use stringify instead of quoting ourselves since it results in
+                // better errors if the user forgets to close a double-quote in their code.
+                format!("evcxr_variable_store.put_new::<{type_name}>(stringify!({name}), {name});"),
+            );
+        }
+        statements
     }
 }
 
@@ -1138,15 +1322,15 @@ pub struct EvalOutputs {
     pub content_by_mime_type: HashMap<String, String>,
     pub timing: Option<Duration>,
     pub phases: Vec<PhaseDetails>,
+    /// quantlens: what became of variables that could not be kept, a line each.
+    pub notes: Vec<String>,
+    /// quantlens: what the compiler warns of in the cell's own code.
+    pub warnings: Vec<CompilationError>,
 }
 
 impl EvalOutputs {
     pub fn new() -> EvalOutputs {
-        EvalOutputs {
-            content_by_mime_type: HashMap::new(),
-            timing: None,
-            phases: Vec::new(),
-        }
+        EvalOutputs::default()
     }
 
     pub fn text_html(text: String, html: String) -> EvalOutputs {
@@ -1178,21 +1362,38 @@ impl EvalOutputs {
             (t1, t2) => t1.or(t2),
         };
         self.phases.append(&mut other.phases);
+        self.notes.append(&mut other.notes);
+        self.warnings.append(&mut other.warnings);
     }
 }
 
 #[derive(Clone, Debug)]
 struct VariableState {
-    type_name: String,
+    /// quantlens: None where rust-analyzer does not know it, until the variable is stored.
+    type_name: Option<String>,
     is_mut: bool,
     move_state: VariableMoveState,
-    definition_span: Option<UserCodeSpan>,
 }
 
-#[derive(Clone, Debug)]
-struct UserCodeSpan {
-    segment_index: usize,
-    range: TextRange,
+/// quantlens: the static of a `thread_local!` that has one; of one that has more, each cell has its own.
+fn thread_local_of(node: &SyntaxNode) -> Option<(String, String)> {
+    let text = node.text().to_string();
+    let rest = text.trim_start().strip_prefix("thread_local!")?;
+    match statics::of_thread_local(rest).as_slice() {
+        [one] => Some(one.clone()),
+        _ => None,
+    }
+}
+
+/// quantlens: how the last expression is shown.
+#[derive(PartialEq, Eq, Debug, Copy, Clone)]
+enum Shows {
+    /// As the prelude knows how.
+    Rich,
+    /// As what it borrows.
+    Borrowed,
+    /// By `Debug`.
+    Text,
 }
 
 #[derive(PartialEq, Eq, Debug, Copy, Clone)]
@@ -1203,17 +1404,6 @@ enum VariableMoveState {
 
 struct ExecutionArtifacts {
     output: EvalOutputs,
-}
-
-#[derive(Eq, PartialEq, Copy, Clone)]
-enum CompilationMode {
-    /// User code should be wrapped in catch_unwind and executed.
-    RunAndCatchPanics,
-    /// User code should be executed without a catch_unwind.
-    NoCatch,
-    /// Recompile without catch_unwind to try to get better error messages. If compilation succeeds
-    /// (hopefully can't happen), don't run the code - caller should return the original message.
-    NoCatchExpectError,
 }
 
 /// State that is cloned then modified every time we try to compile some code. If compilation
@@ -1235,9 +1425,22 @@ pub struct ContextState {
     stored_variable_states: HashMap<String, VariableState>,
     attributes: HashMap<String, CodeBlock>,
     async_mode: bool,
-    allow_question_mark: bool,
     build_num: i32,
     pub(crate) config: Config,
+    /// quantlens: the number of the cell that is evaluated.
+    pub(crate) cell: usize,
+    /// quantlens: variables of the cell that end with it.
+    temporaries: Vec<Temporary>,
+    /// quantlens: stored variables that the cell moves.
+    moved: HashSet<String>,
+    /// quantlens: what is stored and cannot be named.
+    forgotten: Vec<String>,
+    /// quantlens: the cell does not compile as steps (`cell_code.rs`).
+    is_flat: bool,
+    /// quantlens: how the last expression can be shown.
+    shows: Shows,
+    /// quantlens: what is to be there once for all cells.
+    statics: Statics,
 }
 
 impl ContextState {
@@ -1251,11 +1454,15 @@ impl ContextState {
             stored_variable_states: HashMap::new(),
             attributes: HashMap::new(),
             async_mode: false,
-            // quantlens: else the first cell with a `?` compiles twice, and if the `?` is in the expression
-            // that it shows, shows it by `Debug`.
-            allow_question_mark: true,
             build_num: 0,
             config,
+            cell: 0,
+            temporaries: Vec::new(),
+            moved: HashSet::new(),
+            forgotten: Vec::new(),
+            is_flat: false,
+            shows: Shows::Rich,
+            statics: Statics::default(),
         }
     }
 
@@ -1413,6 +1620,9 @@ impl ContextState {
         if self.external_deps.get(dep) == Some(&external) {
             return Ok(());
         }
+        extras::check(&external.name)?;
+        // quantlens: so that cargo asks the network if it may.
+        crate::module::Module::new()?.write_config_toml(self)?;
         crate::cargo_metadata::validate_dep(&external.name, &external.config, &self.config)?;
         self.external_deps.insert(dep.to_owned(), external);
         Ok(())
@@ -1433,77 +1643,6 @@ impl ContextState {
         }
     }
 
-    fn apply_custom_errors(
-        &self,
-        errors: Vec<CompilationError>,
-        user_code: &CodeBlock,
-        code_info: &UserCodeInfo,
-    ) -> Vec<CompilationError> {
-        errors
-            .into_iter()
-            .filter_map(|error| self.customize_error(error, user_code))
-            .map(|mut error| {
-                error.fill_lines(code_info);
-                error
-            })
-            .collect()
-    }
-
-    /// Customizes errors based on their origins.
-    fn customize_error(
-        &self,
-        error: CompilationError,
-        user_code: &CodeBlock,
-    ) -> Option<CompilationError> {
-        for origin in &error.code_origins {
-            if let CodeKind::PackVariable { variable_name } = origin
-                && let Some(variable_state) = self.variable_states.get(variable_name)
-                && let Some(definition_span) = &variable_state.definition_span
-                && let Some(segment) = user_code.segment_with_index(definition_span.segment_index)
-                && let Some(span) = Span::from_segment(segment, definition_span.range)
-            {
-                return self.replacement_for_pack_variable_error(
-                    variable_name,
-                    span,
-                    segment,
-                    &error,
-                );
-            }
-        }
-        Some(error)
-    }
-
-    fn replacement_for_pack_variable_error(
-        &self,
-        variable_name: &str,
-        variable_span: Span,
-        segment: &Segment,
-        error: &CompilationError,
-    ) -> Option<CompilationError> {
-        let message = match error.code().unwrap_or("") {
-            "E0382" | "E0505" => {
-                // Value used after move. When we go to execute the code, we'll detect this error and
-                // remove the variable so it doesn't get stored.
-                return None;
-            }
-            "E0597" => {
-                format!(
-                    "The variable `{variable_name}` contains a reference with a non-static lifetime so\n\
-                    can't be persisted. You can prevent this error by making sure that the\n\
-                    variable goes out of scope - i.e. wrapping the code in {{}}."
-                )
-            }
-            _ => {
-                return Some(error.clone());
-            }
-        };
-        Some(CompilationError::from_segment_span(
-            segment,
-            SpannedMessage::from_segment_span(segment, variable_span),
-            message,
-        ))
-    }
-
     /// Returns whether transitioning to `new_state` might cause compilation
     /// failures. e.g. if `new_state` has extra dependencies, then we must
     /// return true. If we return false, we're saying that the proposed state
@@ -1519,29 +1658,13 @@ impl ContextState {
             || (self.config.sccache != new_state.config.sccache)
     }
 
-    pub(crate) fn format_cargo_deps(&self) -> String {
-        self.external_deps
-            .values()
-            .map(|krate| format!("{} = {}\n", krate.name, krate.config))
-            .collect::<Vec<_>>()
-            .join("")
-    }
-
-    fn compilation_mode(&self) -> CompilationMode {
-        if self.config.preserve_vars_on_panic {
-            CompilationMode::RunAndCatchPanics
-        } else {
-            CompilationMode::NoCatch
-        }
-    }
-
     /// Returns code suitable for analysis purposes. Doesn't attempt to preserve runtime behaviour.
     fn analysis_code(&self, user_code: CodeBlock) -> CodeBlock {
         let mut code = CodeBlock::new()
             .generated("#![allow(unused_imports, unused_mut, dead_code)]")
             .add_all(self.attributes_code())
-            .add_all(self.items_code())
-            .add_all(self.error_trait_code(true))
+            .add_all(self.items_code(true))
+            .add_all(self.runtime_code())
             .generated("fn evcxr_variable_store<T: 'static>(_: T) {}")
             .generated("#[allow(unused_variables)]")
             .generated("async fn evcxr_analysis_wrapper(");
@@ -1550,7 +1673,7 @@ impl ContextState {
                 "{}{}: {},",
                 if state.is_mut { "mut " } else { "" },
                 var_name,
-                state.type_name
+                state.type_name.as_deref().unwrap_or("_")
             ));
         }
         code = code
@@ -1563,6 +1686,7 @@ impl ContextState {
         for var_name in self.variable_states.keys() {
             code.pack_variable(
                 var_name.clone(),
+                false,
                 format!("evcxr_variable_store({var_name});"),
             );
         }
@@ -1571,18 +1695,14 @@ impl ContextState {
         code
     }
 
-    fn code_to_compile(
-        &self,
-        user_code: CodeBlock,
-        compilation_mode: CompilationMode,
-    ) -> CodeBlock {
+    fn code_to_compile(&self, user_code: CodeBlock, nodes: &[SyntaxNode]) -> CodeBlock {
         let mut code = CodeBlock::new()
-            .generated("#![allow(unused_imports, unused_mut, dead_code)]")
+            .generated("#![allow(unused_imports, unused_mut, dead_code, improper_ctypes)]")
             .add_all(self.attributes_code())
-            .add_all(self.items_code());
+            .add_all(self.items_code(false));
         let has_user_code = !user_code.is_empty();
         if has_user_code {
-            code = code.add_all(self.wrap_user_code(user_code, compilation_mode));
+            code = code.add_all(self.wrap_user_code(user_code, nodes));
         } else {
             // TODO: Add a mechanism to load a crate without any function to call then remove this.
             code = code
@@ -1596,9 +1716,22 @@ impl ContextState {
         code
     }
 
-    fn items_code(&self) -> CodeBlock {
+    fn items_code(&self, for_analysis: bool) -> CodeBlock {
         let mut code = CodeBlock::new().add_all(self.get_imports());
-        for item in self.items_by_name.values().chain(self.unnamed_items.iter()) {
+        for (name, item) in &self.items_by_name {
+            // quantlens: a static of an earlier cell is that cell's.
+            let around = match for_analysis {
+                true => Around::Nothing,
+                false => self.statics.around(name, self.build_num),
+            };
+            code = match around {
+                Around::Nothing => code.add_all(item.clone()),
+                Around::Before(text) => code.generated(text).add_all(item.clone()),
+                Around::Behind(text) => code.add_all(item.clone()).generated(text),
+                Around::Instead(text) => code.generated(text),
+            };
+        }
+        for item in &self.unnamed_items {
             code = code.add_all(item.clone());
         }
         code
@@ -1612,75 +1745,86 @@ impl ContextState {
         code
     }
 
-    // quantlens: the mark before the message says where on stderr it is.
-    fn error_trait_code(&self, for_analysis: bool) -> CodeBlock {
+    /// quantlens: what the code around a cell calls.
+    fn runtime_code(&self) -> CodeBlock {
+        let failure = match self.config.error_fmt.format_str {
+            "{}" => "Failure",
+            "{:?}" => "DebugFailure",
+            _ => "PrettyFailure",
+        };
         CodeBlock::new().generated(format!(
-            r#"
-            struct EvcxrUserCodeError {{}}
-            impl<T: {}> From<T> for EvcxrUserCodeError {{
-                fn from(error: T) -> Self {{
-                    let text = format!("{}", error);
-                    eprintln!("\x1eerror {{}}\n{{text}}", text.len());
-                    {}
-                    EvcxrUserCodeError {{}}
-                }}
-            }}
-        "#,
-            self.config.error_fmt.format_trait,
-            self.config.error_fmt.format_str,
-            if for_analysis {
-                ""
-            } else {
-                "println!(\"{}\", evcxr_internal_runtime::USER_ERROR_OCCURRED);"
-            }
+            "use ::quantlens_prelude::cells as evcxr_internal_runtime; use evcxr_internal_runtime::{failure} as EvcxrUserCodeError;"
         ))
     }
 
-    fn wrap_user_code(
-        &self,
-        mut user_code: CodeBlock,
-        compilation_mode: CompilationMode,
-    ) -> CodeBlock {
-        let needs_variable_store = !self.variable_states.is_empty()
-            || !self.stored_variable_states.is_empty()
-            || self.async_mode
-            || self.allow_question_mark;
+    fn wrap_user_code(&self, mut user_code: CodeBlock, nodes: &[SyntaxNode]) -> CodeBlock {
         // quantlens: a variable that the code does not name stays in the store, so that a cell's
         // time does not grow with the notebook.
-        let used = Words::of(&user_code.code_string());
-        let mut code = CodeBlock::new();
-        if self.allow_question_mark {
-            code = code.add_all(self.error_trait_code(false));
+        let text = user_code.code_string();
+        let variables = CellVariables {
+            state: self,
+            used: Words::of(&text),
+            text,
+        };
+        self.show_otherwise(&mut user_code);
+        let mut code = CodeBlock::new()
+            .add_all(self.runtime_code())
+            .generated("#[unsafe(no_mangle)]")
+            .generated(format!(
+                "pub extern \"C\" fn {}(",
+                self.current_user_fn_name()
+            ))
+            .generated("evcxr_variable_store: *mut evcxr_internal_runtime::VariableStore)")
+            .generated("  -> *mut evcxr_internal_runtime::VariableStore {")
+            .generated("let evcxr_variable_store = unsafe { evcxr_internal_runtime::VariableStore::of(evcxr_variable_store) };")
+            .add_all(variables.check());
+        for name in &self.forgotten {
+            code = code.generated(format!("evcxr_variable_store.forget(stringify!({name}));"));
         }
-        if needs_variable_store {
-            code = code
-                .generated("mod evcxr_internal_runtime {")
-                .generated(include_str!("evcxr_internal_runtime.rs"))
-                .generated("}");
-        }
-        code = code.generated("#[unsafe(no_mangle)]").generated(format!(
-            "pub extern \"C\" fn {}(",
-            self.current_user_fn_name()
-        ));
-        if needs_variable_store {
-            code = code
-                .generated("mut evcxr_variable_store: *mut evcxr_internal_runtime::VariableStore)")
-                .generated("  -> *mut evcxr_internal_runtime::VariableStore {")
-                .generated("if evcxr_variable_store.is_null() {")
-                .generated(
-                    "  evcxr_variable_store = evcxr_internal_runtime::create_variable_store();",
-                )
-                .generated("}")
-                .generated("let evcxr_variable_store = unsafe {&mut *evcxr_variable_store};")
-                .add_all(self.check_variable_statements(&used))
-                .add_all(self.load_variable_statements(&used));
-            user_code =
-                user_code.add_all(self.store_variable_statements(VariableMoveState::New, &used));
+        // quantlens: with the steps of a cell an `.await` would be in another function.
+        let is_flat = self.is_flat || self.async_mode || !self.config.preserve_vars_on_panic;
+        code = if is_flat {
+            code.add_all(self.in_one_step(user_code, nodes, &variables))
         } else {
-            code = code.generated("evcxr_variable_store: *mut u8) -> *mut u8 {");
+            code.add_all(cell_code::in_steps(user_code, nodes, &variables))
+        };
+        code.generated("evcxr_variable_store.end_cell();")
+            .generated("evcxr_variable_store")
+            .generated("}")
+    }
+
+    /// quantlens: all of a cell in one closure, as evcxr has it.
+    fn in_one_step(
+        &self,
+        user_code: CodeBlock,
+        nodes: &[SyntaxNode],
+        variables: &CellVariables,
+    ) -> CodeBlock {
+        let mut loaded = HashSet::new();
+        let (mut load, mut names, mut new_names) = (CodeBlock::new(), Vec::new(), Vec::new());
+        for segment in &user_code.segments {
+            let mut defined = Vec::new();
+            if let CodeKind::OriginalUserCode(meta) = &segment.kind
+                && let Some(let_stmt) = ast::LetStmt::cast(nodes[meta.node_index].clone())
+            {
+                defined = cell_code::names_of(&let_stmt);
+            }
+            let (code, loaded_names) =
+                cell_code::Variables::load(variables, &segment.code, &defined, &mut loaded);
+            load = load.add_all(code);
+            names.extend(loaded_names);
+            for name in defined {
+                new_names.retain(|earlier| *earlier != name);
+                new_names.push(name);
+            }
         }
-        if self.async_mode {
-            user_code = CodeBlock::new()
+        let mut body = user_code;
+        for name in &new_names {
+            body = body.add_all(cell_code::Variables::put_new(variables, name));
+        }
+        body = body.generated("Ok::<(), EvcxrUserCodeError>(())");
+        if self.async_mode && self.external_deps.contains_key("tokio") {
+            body = CodeBlock::new()
                 .generated(stringify!(
                 let mut mutex = evcxr_variable_store.lazy_arc("evcxr_tokio_runtime",
                     || std::sync::Mutex::new(tokio::runtime::Runtime::new().unwrap())
@@ -1692,97 +1836,83 @@ impl ContextState {
                 }
                 ))
                 .generated(".block_on(async {")
-                .add_all(user_code);
-            if self.allow_question_mark {
-                user_code = CodeBlock::new()
-                    .add_all(user_code)
-                    .generated("Ok::<(), EvcxrUserCodeError>(())");
-            }
-            user_code = user_code.generated("});")
-        } else if self.allow_question_mark {
-            user_code = CodeBlock::new()
-                .generated("let _ = (|| -> std::result::Result<(), EvcxrUserCodeError> {")
-                .add_all(user_code)
-                .generated("Ok(())})();");
+                .add_all(body)
+                .generated("})");
+        } else if self.async_mode {
+            body = CodeBlock::new()
+                .generated("evcxr_internal_runtime::block_on(async {")
+                .add_all(body)
+                .generated("})");
         }
-        if compilation_mode == CompilationMode::RunAndCatchPanics {
-            if needs_variable_store {
-                code = code
-                    .generated("match std::panic::catch_unwind(")
-                    .generated("  std::panic::AssertUnwindSafe(||{")
-                    .add_all(user_code)
-                    // Return our local variable store from the closure to be merged back into the
-                    // main variable store.
-                    .generated("})) { ")
-                    .generated("  Ok(_) => {}")
-                    .generated("  Err(_) => {")
-                    .generated(format!("    println!(\"{PANIC_NOTIFICATION}\");"))
-                    .generated("}}");
-            } else {
-                code = code
-                    .generated("if std::panic::catch_unwind(||{")
-                    .add_all(user_code)
-                    .generated("}).is_err() {")
-                    .generated(format!("    println!(\"{PANIC_NOTIFICATION}\");"))
-                    .generated("}");
-            }
+        let mut code = load;
+        let step = "(|| -> ::std::result::Result<(), EvcxrUserCodeError> {";
+        code = if self.config.preserve_vars_on_panic {
+            code.generated(format!("evcxr_internal_runtime::step{step}"))
         } else {
-            code = code.add_all(user_code);
+            code.generated(format!("let _ = ({step}"))
+        };
+        code = code.add_all(body);
+        code = code.generated(if self.config.preserve_vars_on_panic {
+            "});"
+        } else {
+            "}))();"
+        });
+        for name in &names {
+            code = code.add_all(cell_code::Variables::put_back(variables, name));
         }
-        if needs_variable_store {
-            code =
-                code.add_all(self.store_variable_statements(VariableMoveState::Available, &used));
-        }
-        code = code.generated("evcxr_variable_store");
-        code.generated("}")
+        code
     }
 
-    fn store_variable_statements(&self, move_state: VariableMoveState, used: &Words) -> CodeBlock {
-        let mut statements = CodeBlock::new();
-        for (var_name, var_state) in &self.variable_states {
-            if var_state.move_state == move_state && used.contains(var_name) {
-                statements.pack_variable(
-                    var_name.clone(),
-                    format!(
-                        // Note, we use stringify instead of quoting ourselves since it results in
-                        // better errors if the user forgets to close a double-quote in their code.
-                        "evcxr_variable_store.put_variable::<{}>(stringify!({var_name}), {var_name});",
-                        var_state.type_name
-                    ),
-                );
-            }
+    /// quantlens: with its type before it, and what lives too short for `evcxr_display` as what it borrows, or as text.
+    fn show_otherwise(&self, user_code: &mut CodeBlock) {
+        let (mut open, mut close) = match self.shows {
+            Shows::Rich => (
+                "use ::quantlens_prelude::Show as _; let evcxr_shown = &(",
+                "); (*evcxr_shown).evcxr_display();",
+            ),
+            Shows::Borrowed => (
+                "use evcxr_internal_runtime::{ShowBorrowed as _, ShowText as _}; let evcxr_shown = &(",
+                "); (&evcxr_internal_runtime::Shown(evcxr_shown)).evcxr_show();",
+            ),
+            Shows::Text => (
+                "let evcxr_shown = &(",
+                "); evcxr_internal_runtime::show_text(evcxr_shown);",
+            ),
+        };
+        let with_type = close.replacen(
+            "); ",
+            "); evcxr_internal_runtime::say_type(evcxr_shown); ",
+            1,
+        );
+        if self.config.display_types {
+            close = &with_type;
+        } else if self.shows == Shows::Rich {
+            (open, close) = (
+                "use ::quantlens_prelude::Show as _; (",
+                ").evcxr_display();",
+            );
         }
-        statements
+        for segment in &mut user_code.segments {
+            let text = match segment.kind {
+                CodeKind::ShowOpen => open,
+                CodeKind::ShowClose => close,
+                _ => continue,
+            };
+            *segment = Segment::new(segment.kind.clone(), text.to_owned());
+        }
     }
 
-    fn check_variable_statements(&self, used: &Words) -> CodeBlock {
-        let mut statements = CodeBlock::new().generated("{let mut vars_ok = true;");
-        for (var_name, var_state) in &self.stored_variable_states {
-            if !used.contains(var_name) {
-                continue;
-            }
-            statements = statements.generated(format!(
-                "vars_ok &= evcxr_variable_store.check_variable::<{}>(stringify!({var_name}));",
-                var_state.type_name
-            ));
-        }
-        statements.generated("if !vars_ok {return evcxr_variable_store;}}")
+    /// quantlens: the variable ends with the cell.
+    fn make_temporary(&mut self, name: &str, why: Why) {
+        self.variable_states.remove(name);
+        self.temporaries.push(Temporary::new(name, why));
     }
 
-    // Returns code to load values from the variable store back into their variables.
-    fn load_variable_statements(&self, used: &Words) -> CodeBlock {
-        let mut statements = CodeBlock::new();
-        for (var_name, var_state) in &self.stored_variable_states {
-            if !used.contains(var_name) {
-                continue;
-            }
-            let mutability = if var_state.is_mut { "mut " } else { "" };
-            statements.load_variable(format!(
-                "let {}{} = evcxr_variable_store.take_variable::<{}>(stringify!({}));",
-                mutability, var_name, var_state.type_name, var_name
-            ));
-        }
-        statements
+    /// quantlens: a cell that awaits is no steps.
+    fn uses_await(&mut self, user_code: &CodeBlock) {
+        self.async_mode = Words::of(&user_code.code_string())
+            .words
+            .contains_key("await");
     }
 
     fn current_user_fn_name(&self) -> String {
@@ -1802,14 +1932,15 @@ impl ContextState {
     /// tab completion will be confused, since there will be multiple bits of
     /// code at a particular offset.
     fn commit_old_user_code(&mut self) {
+        let cell = self.cell;
         for block in self.items_by_name.values_mut() {
-            block.commit_old_user_code();
+            block.commit_old_user_code(cell);
         }
         for block in self.unnamed_items.iter_mut() {
-            block.commit_old_user_code();
+            block.commit_old_user_code(cell);
         }
         for block in self.attributes.values_mut() {
-            block.commit_old_user_code();
+            block.commit_old_user_code(cell);
         }
     }
 
@@ -1820,6 +1951,11 @@ impl ContextState {
         for variable_state in self.variable_states.values_mut() {
             variable_state.move_state = VariableMoveState::Available;
         }
+        self.temporaries.clear();
+        self.moved.clear();
+        self.is_flat = false;
+        self.shows = Shows::Rich;
+        self.async_mode = false;
 
         let mut code_out = CodeBlock::new();
         let mut previous_item_name = None;
@@ -1833,7 +1969,7 @@ impl ContextState {
             };
             if let Some(let_stmt) = ast::LetStmt::cast(node.clone()) {
                 if let Some(pat) = let_stmt.pat() {
-                    self.record_new_locals(pat, let_stmt.ty(), &segment, node.text_range());
+                    self.record_new_locals(pat, let_stmt.ty());
                     code_out = code_out.with_segment(segment);
                 }
             } else if ast::Attr::can_cast(node.kind()) {
@@ -1841,38 +1977,19 @@ impl ContextState {
                     node.text().to_string(),
                     CodeBlock::new().with_segment(segment),
                 );
+            } else if let Some((name, type_name)) = thread_local_of(node) {
+                // quantlens: else it would be the cell's own.
+                self.statics.item_defined(&name);
+                self.statics.define(&name, &type_name, false, true);
+                self.items_by_name
+                    .insert(name, CodeBlock::new().with_segment(segment));
             } else if ast::Expr::can_cast(node.kind()) {
                 if statement_index == num_statements - 1 {
                     if self.config.display_final_expression {
-                        code_out = code_out.code_with_fallback(
-                            // First we try calling .evcxr_display().
-                            CodeBlock::new()
-                                .generated("(")
-                                .with_segment(segment.clone())
-                                .generated(").evcxr_display();")
-                                .code_string(),
-                            // If that fails, we try debug format.
-                            if self.config.display_types {
-                                CodeBlock::new()
-                                .generated(SEND_TEXT_PLAIN_DEF)
-                                .generated(GET_TYPE_NAME_DEF)
-                                .generated("{ let r = &(")
-                                .with_segment(segment)
-                                .generated(format!(
-                                    "); evcxr_send_text_plain(&format!(\": {{}} = {}\", evcxr_get_type_name(r), r)); }};",
-                                    self.config.output_format
-                                ))
-                            } else {
-                                CodeBlock::new()
-                                .generated(SEND_TEXT_PLAIN_DEF)
-                                .generated(format!(
-                                    "evcxr_send_text_plain(&format!(\"{}\",&(\n",
-                                    self.config.output_format
-                                ))
-                                .with_segment(segment)
-                                .generated(")));")
-                                },
-                            );
+                        code_out = code_out
+                            .with(CodeKind::ShowOpen, "(")
+                            .with_segment(segment)
+                            .with(CodeKind::ShowClose, ").evcxr_display();");
                     } else {
                         code_out = code_out
                             .generated("let _ = ")
@@ -1959,6 +2076,14 @@ impl ContextState {
                     item => {
                         let item_block = CodeBlock::new().with_segment(segment);
                         if let Some(item_name) = item::item_name(&item) {
+                            self.statics.item_defined(&item_name);
+                            if let ast::Item::Static(of) = &item
+                                && let Some(ty) = of.ty()
+                            {
+                                let type_name = ty.syntax().text().to_string();
+                                let is_mut = of.mut_token().is_some();
+                                self.statics.define(&item_name, &type_name, is_mut, false);
+                            }
                             *self.items_by_name.entry(item_name.to_owned()).or_default() =
                                 item_block;
                             previous_item_name = Some(item_name);
@@ -1987,55 +2112,38 @@ impl ContextState {
         cargo_metadata::get_library_names(&self.config)
     }
 
-    fn record_new_locals(
-        &mut self,
-        pat: ast::Pat,
-        opt_ty: Option<ast::Type>,
-        segment: &Segment,
-        let_stmt_range: TextRange,
-    ) {
+    fn record_new_locals(&mut self, pat: ast::Pat, opt_ty: Option<ast::Type>) {
         match pat {
-            ast::Pat::IdentPat(ident) => self.record_local(ident, opt_ty, segment, let_stmt_range),
+            ast::Pat::IdentPat(ident) => self.record_local(ident, opt_ty),
             ast::Pat::RecordPat(ref pat_struct) => {
                 if let Some(record_fields) = pat_struct.record_pat_field_list() {
                     for field in record_fields.fields() {
                         if let Some(pat) = field.pat() {
-                            self.record_new_locals(pat, None, segment, let_stmt_range);
+                            self.record_new_locals(pat, None);
                         }
                     }
                 }
             }
             ast::Pat::TuplePat(ref pat_tuple) => {
                 for pat in pat_tuple.fields() {
-                    self.record_new_locals(pat, None, segment, let_stmt_range);
+                    self.record_new_locals(pat, None);
                 }
             }
             ast::Pat::TupleStructPat(ref pat_tuple) => {
                 for pat in pat_tuple.fields() {
-                    self.record_new_locals(pat, None, segment, let_stmt_range);
+                    self.record_new_locals(pat, None);
                 }
             }
             _ => {}
         }
     }
 
-    fn record_local(
-        &mut self,
-        pat_ident: ast::IdentPat,
-        opt_ty: Option<ast::Type>,
-        segment: &Segment,
-        let_stmt_range: TextRange,
-    ) {
-        // Default new variables to some type, say String. Assuming it isn't a
-        // String, we'll get a compilation error when we try to move the
-        // variable into our variable store, then we'll see what type the error
-        // message says and fix it up. Hacky huh? If the user gave an explicit
-        // type, we'll use that for all variables in that assignment (probably
-        // only correct if it's a single variable). This gives the user a way to
-        // force the type if rustc is giving us a bad suggestion.
+    fn record_local(&mut self, pat_ident: ast::IdentPat, opt_ty: Option<ast::Type>) {
         let type_name = match opt_ty {
-            Some(ty) if type_is_fully_specified(&ty) => format!("{}", AstNode::syntax(&ty).text()),
-            _ => "String".to_owned(),
+            Some(ty) if type_is_fully_specified(&ty) => {
+                Some(AstNode::syntax(&ty).text().to_string())
+            }
+            _ => None,
         };
         if let Some(name) = ast::HasName::name(&pat_ident) {
             self.variable_states.insert(
@@ -2046,13 +2154,6 @@ impl ContextState {
                     // All new locals will initially be defined only inside our catch_unwind
                     // block.
                     move_state: VariableMoveState::New,
-                    definition_span: segment.sequence.map(|segment_index| {
-                        let range = name.syntax().text_range() - let_stmt_range.start();
-                        UserCodeSpan {
-                            segment_index,
-                            range,
-                        }
-                    }),
                 },
             );
         }

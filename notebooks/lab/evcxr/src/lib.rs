@@ -8,32 +8,40 @@
 #[macro_use]
 mod errors;
 mod cargo_metadata;
+mod cell_code;
 mod child_process;
 mod code_block;
 mod command_context;
 mod crash_guard;
 mod crate_config;
 mod eval_context;
-#[allow(dead_code)]
-mod evcxr_internal_runtime;
+mod extras;
 mod hover;
 mod item;
 mod module;
+mod places;
 mod runtime;
 mod rust_analyzer;
 mod statement_splitter;
+mod statics;
+mod temporaries;
 mod toml_parse;
 mod use_trees;
 
 pub use crate::command_context::CommandContext;
+pub use crate::errors::Child;
 pub use crate::errors::CompilationError;
 pub use crate::errors::Error;
+pub use crate::errors::Span;
+pub use crate::errors::SpannedMessage;
 pub use crate::errors::Theme;
 pub use crate::eval_context::EvalCallbacks;
 pub use crate::eval_context::EvalContext;
 pub use crate::eval_context::EvalContextOutputs;
 pub use crate::eval_context::EvalOutputs;
+pub use crate::extras::BuildProgress;
 pub use crate::runtime::runtime_hook;
+pub use places::Places;
 pub use rust_analyzer::Completions;
 
 /// Return the directory that evcxr tools should use for their configuration.

@@ -13,6 +13,7 @@ use crate::errors::Error;
 use crate::errors::bail;
 use crate::eval_context::Config;
 use crate::eval_context::ContextState;
+use crate::extras;
 use anyhow::Context;
 use anyhow::Result;
 use anyhow::anyhow;
@@ -180,7 +181,11 @@ impl RustcCall {
     }
 
     /// None if there is nothing to tell the user about: then cargo is to say it.
-    fn run(&self, config: &Config, code_block: &CodeBlock) -> Option<Result<PathBuf, Error>> {
+    fn run(
+        &self,
+        config: &Config,
+        code_block: &CodeBlock,
+    ) -> Option<Result<(PathBuf, Vec<CompilationError>), Error>> {
         let _ = fs::remove_file(&self.so_file);
         let mut command = Command::new(&self.words[0]);
         command
@@ -196,13 +201,14 @@ impl RustcCall {
         }
         command.env("CARGO_MANIFEST_DIR", config.crate_dir());
         let output = command.output().ok()?;
+        let (diagnostics, _) = errors_from_cargo_output(&output, code_block);
         if output.status.success() && self.so_file.exists() {
-            return Some(Ok(self.so_file.clone()));
+            return Some(Ok((self.so_file.clone(), warnings_of_cell(diagnostics))));
         }
         if output.status.code().is_none() {
             return Some(Err(Error::Message("the compiler was stopped".to_owned())));
         }
-        let (errors, _) = errors_from_cargo_output(&output, code_block);
+        let errors = only_errors(diagnostics);
         // cargo sets more of them than are set here.
         let is_of_environment =
             |error: &CompilationError| error.message().contains("environment variable");
@@ -212,7 +218,7 @@ impl RustcCall {
 }
 
 /// The words of a line as cargo prints it, quoted for a shell where need be. None if a quote is open.
-fn shell_words(line: &str) -> Option<Vec<String>> {
+pub(crate) fn shell_words(line: &str) -> Option<Vec<String>> {
     let mut words = vec![String::new()];
     let mut is_quoted = false;
     for c in line.chars() {
@@ -229,6 +235,8 @@ fn shell_words(line: &str) -> Option<Vec<String>> {
 }
 
 pub(crate) const CRATE_NAME: &str = "ctx";
+/// quantlens: where rust-analyzer finds a manifest with all dependencies.
+pub(crate) const ANALYSIS_DIRECTORY: &str = "analysis";
 
 impl Module {
     pub(crate) fn new() -> Result<Module, Error> {
@@ -241,8 +249,21 @@ impl Module {
 
     // Writes Cargo.toml. Should be called before compile.
     pub(crate) fn write_cargo_toml(&self, state: &ContextState) -> Result<(), Error> {
+        let directory = state.config.crate_dir();
+        let analysis = directory.join(ANALYSIS_DIRECTORY);
+        match self.analysis_manifest(state) {
+            Some(manifest) => {
+                write_file(&analysis, "Cargo.toml", &manifest)?;
+                if !analysis.join("Cargo.lock").exists() {
+                    let _ = fs::copy(directory.join("Cargo.lock"), analysis.join("Cargo.lock"));
+                }
+            }
+            None => {
+                let _ = fs::remove_file(analysis.join("Cargo.toml"));
+            }
+        }
         write_file(
-            state.config.crate_dir(),
+            directory,
             "Cargo.toml",
             &self.get_cargo_toml_contents(state),
         )
@@ -257,22 +278,6 @@ impl Module {
             "config.toml",
             &self.get_config_toml_contents(state),
         )
-    }
-
-    pub(crate) fn check(
-        &mut self,
-        code_block: &CodeBlock,
-        config: &Config,
-    ) -> Result<Vec<CompilationError>, Error> {
-        self.write_code(code_block, config)?;
-        let output = config.cargo_command("check").output();
-
-        let cargo_output = match output {
-            Ok(out) => out,
-            Err(err) => bail!("Error running 'cargo check': {}", err),
-        };
-        let (errors, _non_json_error) = errors_from_cargo_output(&cargo_output, code_block);
-        Ok(errors)
     }
 
     pub(crate) fn compile(
@@ -309,8 +314,8 @@ impl Module {
             .as_ref()
             .filter(|call| key.as_ref() == Some(&call.key))
             .and_then(|call| call.run(config, code_block));
-        let so_file = match direct {
-            Some(so_file) => so_file?,
+        let (so_file, warnings) = match direct {
+            Some(result) => result?,
             None => {
                 command
                     .args(["-v", "--lib", "--"])
@@ -321,13 +326,15 @@ impl Module {
                     eprintln!("{output}");
                 }
                 self.rustc = key.and_then(|key| RustcCall::of_cargo(&cargo_output.stderr, key));
-                match fs::read_to_string(&so_path_file) {
+                let so_file = match fs::read_to_string(&so_path_file) {
                     Ok(path) => PathBuf::from(path),
                     Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                         compiled_so_path(&cargo_output.stdout)?
                     }
                     Err(error) => return Err(error.into()),
-                }
+                };
+                let (diagnostics, _) = errors_from_cargo_output(&cargo_output, code_block);
+                (so_file, warnings_of_cell(diagnostics))
             }
         };
 
@@ -344,6 +351,7 @@ impl Module {
 
         Ok(SoFile {
             path: copied_so_file,
+            warnings,
         })
     }
 
@@ -374,9 +382,37 @@ impl Module {
     // quantlens: evcxr has debug assertions and overflow checks on for all dependencies, which slows
     // polars down a lot, and the level of optimisation of `:opt`, which compiles all of them again.
     fn get_cargo_toml_contents(&self, state: &ContextState) -> String {
-        let crate_imports = state.format_cargo_deps();
+        // Of the dependencies only the prelude; the others are in `extras.rs`.
+        let dependencies = extras::lines_of(state.external_deps.values(), true);
+        manifest("src/lib.rs", &dependencies)
+    }
+
+    /// quantlens: for rust-analyzer, which is to know all of them. None if the cells' own names them all.
+    fn analysis_manifest(&self, state: &ContextState) -> Option<String> {
+        let lines = extras::lines_of(state.external_deps.values(), false);
+        if lines.is_empty() {
+            return None;
+        }
+        let source = state.config.src_dir().join("lib.rs");
+        let prelude = extras::lines_of(state.external_deps.values(), true);
+        Some(manifest(&source.to_string_lossy(), &(prelude + &lines)))
+    }
+
+    // Pass offline mode to cargo through .cargo/config.toml
+    fn get_config_toml_contents(&self, state: &ContextState) -> String {
         format!(
             r#"
+[net]
+offline = {}
+"#,
+            state.offline_mode()
+        )
+    }
+}
+
+fn manifest(source: &str, dependencies: &str) -> String {
+    format!(
+        r#"
 [package]
 name = "{}"
 version = "1.0.0"
@@ -384,7 +420,7 @@ edition = "2024"
 
 [lib]
 crate-type = ["cdylib"]
-path = "src/lib.rs"
+path = "{}"
 
 [profile.dev]
 opt-level = 2
@@ -398,20 +434,8 @@ quantlens = {{ codegen-units = 1 }}
 [dependencies]
 {}
 "#,
-            CRATE_NAME, crate_imports
-        )
-    }
-
-    // Pass offline mode to cargo through .cargo/config.toml
-    fn get_config_toml_contents(&self, state: &ContextState) -> String {
-        format!(
-            r#"
-[net]
-offline = {}
-"#,
-            state.offline_mode()
-        )
-    }
+        CRATE_NAME, source, dependencies
+    )
 }
 
 pub(crate) fn wrap_rustc() {
@@ -675,7 +699,8 @@ fn run_cargo(
     if cargo_output.status.success() {
         Ok(cargo_output)
     } else {
-        let (errors, non_json_error) = errors_from_cargo_output(&cargo_output, code_block);
+        let (diagnostics, non_json_error) = errors_from_cargo_output(&cargo_output, code_block);
+        let errors = only_errors(diagnostics);
         if errors.is_empty() {
             if let Some(error) = non_json_error {
                 bail!(Error::Message(error));
@@ -742,6 +767,20 @@ fn errors_from_cargo_output(
     (errors, non_json_error)
 }
 
+/// quantlens: a warning is no error; evcxr reports it as one when there is another.
+fn only_errors(mut diagnostics: Vec<CompilationError>) -> Vec<CompilationError> {
+    diagnostics.retain(|diagnostic| diagnostic.level().starts_with("error"));
+    diagnostics
+}
+
+/// quantlens: what the compiler warns of in the cell's own code.
+fn warnings_of_cell(mut diagnostics: Vec<CompilationError>) -> Vec<CompilationError> {
+    diagnostics
+        .retain(|diagnostic| diagnostic.level() == "warning" && diagnostic.points_into_cell());
+    diagnostics
+}
+
 pub(crate) struct SoFile {
     pub(crate) path: PathBuf,
+    pub(crate) warnings: Vec<CompilationError>,
 }

@@ -209,6 +209,73 @@ impl RustAnalyzer {
         result
     }
 
+    /// quantlens: a type as the program itself names it (`std::any::type_name`), such as
+    /// `std::collections::hash::map::HashMap<&str, i32>`, as a cell can name it. None if it cannot.
+    pub(crate) fn public_type_name(&self, type_name: &str) -> Option<String> {
+        static PATH: Lazy<regex::Regex> =
+            Lazy::new(|| regex::Regex::new(r"[A-Za-z_]\w*(?:::[A-Za-z_]\w*)+").unwrap());
+        let db = &self.db;
+        let is_known = std::cell::Cell::new(!type_name.contains("{{"));
+        let public = ra_hir::attach_db(db, || {
+            let sema = ra_hir::Semantics::new(db);
+            let here = sema.file_to_module_def(self.source_file_id)?;
+            let text = PATH.replace_all(type_name, |captures: &regex::Captures| {
+                let path = &captures[0];
+                if let Some(own) = path.strip_prefix("ctx::") {
+                    return own.to_owned();
+                }
+                self.public_path(path, here).unwrap_or_else(|| {
+                    is_known.set(false);
+                    path.to_owned()
+                })
+            });
+            Some(text.into_owned())
+        })?;
+        (is_known.get() && is_type_valid(&public)).then_some(public)
+    }
+
+    /// quantlens: how a cell can name what stands in this place, which may be private.
+    fn public_path(&self, path: &str, here: ra_hir::Module) -> Option<String> {
+        let db = &self.db;
+        let mut segments = path.split("::");
+        let crate_name = segments.next()?;
+        let names: Vec<&str> = segments.collect();
+        let (name, modules) = names.split_last()?;
+        let name_is = |found: Option<ra_hir::Name>, name: &str| {
+            found.is_some_and(|found| found.as_str() == name)
+        };
+        let is_crate = |of: &ra_hir::Crate| {
+            let display = of.display_name(db);
+            display.is_some_and(|display| {
+                display.canonical_name().as_str().replace('-', "_") == crate_name
+            })
+        };
+        let config = ra_hir::FindPathConfig {
+            prefer_no_std: false,
+            prefer_prelude: false,
+            prefer_absolute: false,
+            allow_unstable: false,
+        };
+        ra_hir::Crate::all(db)
+            .into_iter()
+            .filter(is_crate)
+            .find_map(|of| {
+                let mut module = of.root_module(db);
+                for name in modules {
+                    module = module
+                        .children(db)
+                        .find(|child| name_is(child.name(db), name))?;
+                }
+                let is_type = |def: &ra_hir::ModuleDef| {
+                    use ra_hir::ModuleDef::{Adt, Trait, TypeAlias};
+                    matches!(def, Adt(_) | Trait(_) | TypeAlias(_)) && name_is(def.name(db), name)
+                };
+                let def = module.declarations(db).into_iter().find(is_type)?;
+                let found = here.find_path(db, def, config)?;
+                Some(found.display(db, EDITION).to_string())
+            })
+    }
+
     fn load_cargo_toml(&mut self, change: &mut ra_hir::ChangeWithProcMacros) -> Result<()> {
         let manifest = ProjectManifest::from_manifest_file(self.cargo_toml_filename())?;
         let sysroot = if self.with_sysroot {
@@ -324,6 +391,13 @@ impl RustAnalyzer {
     }
 
     fn cargo_toml_filename(&self) -> AbsPathBuf {
+        let with_extras = self
+            .root_directory
+            .join(crate::module::ANALYSIS_DIRECTORY)
+            .join("Cargo.toml");
+        if std::path::Path::new(with_extras.as_str()).exists() {
+            return with_extras;
+        }
         self.root_directory.join("Cargo.toml")
     }
 

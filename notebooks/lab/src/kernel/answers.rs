@@ -91,7 +91,14 @@ fn holds(code: &str, pattern: &str) -> bool {
 /// Whether a console should run the code or give another line: brackets, strings and comments that are open wait for more.
 pub fn is_complete(code: &str) -> IsCompleteReply {
     let mut open = Vec::new();
+    let mut at = 0;
+    let mut words: Vec<&str> = Vec::new();
     for token in tokenize(code, FrontmatterAllowed::No) {
+        let text = &code[at..at + token.len as usize];
+        at += token.len as usize;
+        if !matches!(token.kind, TokenKind::Whitespace | TokenKind::LineComment { .. } | TokenKind::BlockComment { .. }) {
+            words.push(text);
+        }
         let closes = match token.kind {
             TokenKind::OpenParen | TokenKind::OpenBrace | TokenKind::OpenBracket => {
                 open.push(token.kind);
@@ -112,7 +119,28 @@ pub fn is_complete(code: &str) -> IsCompleteReply {
             return IsCompleteReply::invalid();
         }
     }
-    if open.is_empty() { IsCompleteReply::complete() } else { IsCompleteReply::incomplete("    ".repeat(open.len())) }
+    if !open.is_empty() {
+        return IsCompleteReply::incomplete("    ".repeat(open.len()));
+    }
+    if waits_for_more(&words) && !code.trim_start().starts_with([':', '!', '%', '?']) {
+        return IsCompleteReply::incomplete(String::new());
+    }
+    IsCompleteReply::complete()
+}
+
+/// Whether what these words say has no end yet, though no bracket is open: `1 +`, `x.`, `let x =`, `fn f()`.
+fn waits_for_more(words: &[&str]) -> bool {
+    let Some(last) = words.last() else { return false };
+    if words.ends_with(&[".", "."]) {
+        return false;
+    }
+    let is_operator = ["+", "-", "*", "/", "%", "=", "&", "|", "^", "<", ".", ",", ":", "let", "mut", "else"].contains(last);
+    // The item that is begun last: after the last `;` or `}`.
+    let start = words.iter().rposition(|word| [";", "}"].contains(word)).map_or(0, |at| at + 1);
+    let begins =
+        |item: &&str| ["fn", "struct", "enum", "impl", "trait", "mod", "use", "const", "static", "type", "union"].contains(item);
+    let is_item = words[start..].iter().take_while(|word| !["(", "=", "{"].contains(*word)).any(begins);
+    is_operator || is_item
 }
 
 /// The byte at which this character starts; the code's end beyond it.

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use super::{Shared, Wire};
 use crate::html::escape;
 use crate::marks::Stream;
-use crate::media::{Media, json_of, metadata};
+use crate::media::{Media, json_of, metadata, note_media};
 use crate::session::{Event, Front, nobody_answers};
 use crate::steering::Interrupter;
 
@@ -103,6 +103,10 @@ impl Live<'_> {
         self.say_stream(Stream::Stdout, &text);
     }
 
+    pub fn has_gathered(&self) -> bool {
+        self.gathered.since.is_some()
+    }
+
     /// All that was gathered goes out.
     pub fn say_gathered(&mut self) {
         self.say_stdout();
@@ -180,6 +184,11 @@ impl Front for Live<'_> {
                 let (bytes, metadata, execution_count) = (size(&media), metadata(&media), self.count);
                 let transient = Some(Transient::default());
                 self.say(ExecuteResult { execution_count, data: jupyter_media(media), metadata, transient }, bytes);
+            }
+            Event::Note(text) => {
+                self.say_gathered();
+                let data = jupyter_media(note_media(&text));
+                self.say(DisplayData { data, metadata: Map::new(), transient: None }, text.len());
             }
             Event::ProgressEnd => self.end_progress(),
             Event::Progress { what, done, total } => self.show_progress(&what, done, total),

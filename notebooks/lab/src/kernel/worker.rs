@@ -7,15 +7,17 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use crossbeam_channel::Receiver;
 use jupyter_protocol::{
-    ClearOutput, ErrorOutput, ExecuteInput, ExecuteReply, ExecuteRequest, ExecutionCount, JupyterMessage, JupyterMessageContent,
-    ReplyError, ReplyStatus, Status,
+    ClearOutput, ErrorOutput, ExecuteInput, ExecuteReply, ExecuteRequest, ExecutionCount, ExpressionResult, JupyterMessage,
+    JupyterMessageContent, ReplyError, ReplyStatus, Status,
 };
+use serde_json::Map;
 
-use super::live::{Gathered, Live, Said};
+use super::live::{Gathered, Live, Said, jupyter_media};
 use super::{Shared, Wire, answers};
 use crate::cell_error::CellError;
+use crate::media::Media;
 use crate::session::Session;
-use crate::session::{Event, Front as _};
+use crate::session::{Event, Front};
 use crate::slot::Slot;
 use crate::template::Progress;
 
@@ -32,6 +34,22 @@ struct Bar {
     shown: Instant,
 }
 
+/// Keeps the value alone.
+#[derive(Default)]
+struct OnlyValue(Media);
+
+impl Front for OnlyValue {
+    fn show(&mut self, event: Event) {
+        if let Event::Value(media) = event {
+            self.0 = media;
+        }
+    }
+
+    fn ask(&mut self, _: &str, _: bool) -> Option<String> {
+        None
+    }
+}
+
 /// The thread that has the session.
 pub struct Worker {
     wire: Wire,
@@ -43,11 +61,17 @@ pub struct Worker {
     shared: Arc<Shared>,
     /// Cells counted so far.
     count: usize,
+    /// The cell that was run last.
+    last_cell: Option<JupyterMessage>,
 }
+
+/// How often text that waits for more is looked after, between cells.
+const BETWEEN: Duration = Duration::from_millis(50);
+const FOREVER: Duration = Duration::from_secs(3600);
 
 impl Worker {
     pub fn new(wire: Wire, works: Receiver<Work>, answers: Receiver<String>, shared: Arc<Shared>) -> Self {
-        Self { wire, works, waiting: VecDeque::new(), answers, shared, count: 0 }
+        Self { wire, works, waiting: VecDeque::new(), answers, shared, count: 0, last_cell: None }
     }
 
     pub fn run(mut self, slot: &Slot) {
@@ -55,7 +79,7 @@ impl Worker {
         if let Err(error) = &session {
             eprintln!("quantlens-lab: {error:#}");
         }
-        while let Some(Work { message, came }) = self.next() {
+        while let Some(Work { message, came }) = self.next(&mut session) {
             *self.shared.current() = Some(message.clone());
             self.wire.publish(Status::busy(), &message);
             match (&message.content, &mut session) {
@@ -93,8 +117,29 @@ impl Worker {
         }
     }
 
-    fn next(&mut self) -> Option<Work> {
-        self.waiting.pop_front().or_else(|| self.works.recv().ok())
+    /// The next request. What a thread of the last cell prints meanwhile is shown below that cell.
+    fn next(&mut self, session: &mut Result<Session>) -> Option<Work> {
+        if let Some(work) = self.waiting.pop_front() {
+            return Some(work);
+        }
+        let (Ok(session), Some(message)) = (session, self.last_cell.clone()) else { return self.works.recv().ok() };
+        let pieces = session.pieces();
+        let count = ExecutionCount::new(self.count);
+        let mut front = self.live(&message, count, false, false);
+        loop {
+            crossbeam_channel::select! {
+                recv(self.works) -> work => {
+                    front.say_gathered();
+                    return work.ok();
+                },
+                recv(pieces) -> piece => match piece {
+                    Ok((stream, piece)) => session.show_between(stream, piece, &mut front),
+                    // The session has ended: the next request will say so.
+                    Err(_) => return self.works.recv().ok(),
+                },
+                default(if front.has_gathered() { BETWEEN } else { FOREVER }) => front.show(Event::Quiet),
+            }
+        }
     }
 
     fn start(&mut self, slot: &Slot) -> Result<Session> {
@@ -171,19 +216,24 @@ impl Worker {
             self.shared.history().push((self.count, request.code.clone()));
         }
         if !request.silent {
+            self.last_cell = Some(message.clone());
             self.wire.publish(ExecuteInput { code: request.code.clone(), execution_count: count }, message);
         }
         let mut front = self.live(message, count, request.silent, request.allow_stdin);
         let result = match session {
             Err(error) => Err(CellError::of_kernel(&format!("{error:#}"))),
             Ok(session) => {
-                let result = session.execute_begun(&request.code, &mut front);
+                let result = session.execute_begun(&request.code, self.count, &mut front);
                 result.unwrap_or_else(|error| Err(CellError::of_kernel(&format!("{error:#}"))))
             }
         };
         front.show(Event::ProgressEnd);
         front.say_gathered();
-        let reply = ExecuteReply { execution_count: count, user_expressions: Some(HashMap::new()), ..ExecuteReply::default() };
+        let expressions = match (&result, session) {
+            (Ok(()), Ok(session)) => self.evaluated(request, session),
+            _ => HashMap::new(),
+        };
+        let reply = ExecuteReply { execution_count: count, user_expressions: Some(expressions), ..ExecuteReply::default() };
         match result {
             Ok(()) => self.wire.reply(reply, message),
             Err(error) => {
@@ -201,6 +251,26 @@ impl Worker {
                 self.wire.reply(ExecuteReply { status: ReplyStatus::Error, error, ..reply }, message);
             }
         }
+    }
+
+    /// What a client asks for beside a cell: the values of expressions, of which nothing else is seen.
+    fn evaluated(&self, request: &ExecuteRequest, session: &mut Session) -> HashMap<String, ExpressionResult> {
+        let asked = request.user_expressions.iter().flatten();
+        let evaluate = |(name, code): (&String, &String)| {
+            let mut front = OnlyValue::default();
+            let result = session.execute(code, self.count, &mut front);
+            let result = result.unwrap_or_else(|error| Err(CellError::of_kernel(&format!("{error:#}"))));
+            let result = match result {
+                Ok(()) => ExpressionResult::Ok { data: jupyter_media(front.0), metadata: Map::new() },
+                Err(error) => ExpressionResult::Error {
+                    ename: error.kind.name().to_owned(),
+                    traceback: error.traceback(),
+                    evalue: error.message,
+                },
+            };
+            (name.clone(), result)
+        };
+        asked.map(evaluate).collect()
     }
 
     /// A cell behind one that failed or was interrupted.

@@ -1,0 +1,445 @@
+//! `blame`, `lorenz`, `concentration` and `what_if`: the few elements and parts that carry most of the error, and what would be without them.
+
+use std::fmt;
+
+use polars::prelude::DataFrame;
+use rayon::prelude::*;
+
+use super::Quantizer;
+use super::channels::parts;
+use super::each::{any, columns, decibels, each_pair, sum, values_and_approximation};
+use crate::dtype::Dtype;
+use crate::error::{Error, Result};
+use crate::format::Minifloat;
+use crate::granularity::{Granularity, Layout};
+use crate::scheme::Scheme;
+use crate::source::Source;
+use crate::tensor::Tensor;
+
+/// The elements with the largest errors: so many rows for each tensor and scheme, the largest squared error first, of equal ones the first in the
+/// tensor.
+///
+/// Columns: `tensor`, `scheme`, `rank` (from 1), `index` (row-major, from 0), `value`, `approximation` (what it comes back as) and `error` (value less
+/// approximation), all in units of the data, `error_share` (its square over Σ (x - x̂)², NaN where that is 0) and `cumulative_share` (that of
+/// this element and those above). A tensor with fewer elements has as many rows as it has elements.
+///
+/// ```
+/// # use quantlens::{Scheme, Tensor, blame};
+/// let mut values: Vec<f64> = (0..1000).map(|i| f64::from(i % 10) / 10.0).collect();
+/// values[123] = 50.0;
+/// let x = Tensor::from_vec("x", values)?;
+/// let table = blame(&x, &[Scheme::asymmetric(8).percentile(99.9)], 3)?;
+/// // Clipping it is nearly all of the error.
+/// assert_eq!(table.column("index")?.u64()?.get(0), Some(123));
+/// assert!(table.column("error_share")?.f64()?.get(0) > Some(0.99));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// As [`crate::report()`].
+pub fn blame<Q: Quantizer>(source: &(impl Source + ?Sized), quantizers: &[Q], most: usize) -> Result<DataFrame> {
+    blame_of(&source, &any(quantizers), most)
+}
+
+struct Blamed {
+    pair: usize,
+    rank: u64,
+    index: u64,
+    value: f64,
+    approximation: f64,
+    share: f64,
+    cumulative: f64,
+}
+
+fn blame_of(source: &dyn Source, quantizers: &[&dyn Quantizer], most: usize) -> Result<DataFrame> {
+    let (mut names, mut rows) = (Vec::new(), Vec::new());
+    each_pair("blame", source, quantizers, |tensor, quantizer| {
+        let (x, y) = values_and_approximation(tensor, quantizer)?;
+        let squared = |i: usize| (x[i] - y[i]) * (x[i] - y[i]);
+        let total = sum(x.len(), squared);
+        let mut indices: Vec<usize> = (0..x.len()).collect();
+        let order = |a: &usize, b: &usize| squared(*b).total_cmp(&squared(*a)).then(a.cmp(b));
+        if most < indices.len() {
+            indices.select_nth_unstable_by(most, order);
+            indices.truncate(most);
+        }
+        indices.sort_unstable_by(order);
+        let mut carried = 0.0;
+        for (rank, index) in indices.into_iter().enumerate() {
+            carried += squared(index);
+            rows.push(Blamed {
+                pair: names.len(),
+                rank: rank as u64 + 1,
+                index: index as u64,
+                value: x[index],
+                approximation: y[index],
+                share: squared(index) / total,
+                cumulative: carried / total,
+            });
+        }
+        names.push((tensor.name().to_owned(), quantizer.name()));
+        Ok(())
+    })?;
+    let columns = columns!(rows,
+        "tensor": |row| names[row.pair].0.as_str(),
+        "scheme": |row| names[row.pair].1.as_str(),
+        "rank": |row| row.rank,
+        "index": |row| row.index,
+        "value": |row| row.value,
+        "approximation": |row| row.approximation,
+        "error": |row| row.value - row.approximation,
+        "error_share": |row| row.share,
+        "cumulative_share": |row| row.cumulative,
+    );
+    Ok(DataFrame::new(rows.len(), columns)?)
+}
+
+/// The squared errors of the units that a granularity makes, falling.
+fn falling(x: &[f64], y: &[f64], granularity: Granularity, shape: &[usize]) -> Result<Vec<f64>> {
+    let layout = Layout::new(granularity, shape)?;
+    let mut errors: Vec<f64> = if layout.blocks() == x.len() {
+        x.iter().zip(y).map(|(x, y)| (x - y) * (x - y)).collect()
+    } else {
+        parts(x, y, &layout).into_iter().map(|part| part.squared_error).collect()
+    };
+    errors.par_sort_unstable_by(|a, b| b.total_cmp(a));
+    Ok(errors)
+}
+
+/// How unevenly the error is spread over elements, channels or groups: one row per tensor, scheme and kind of unit. The units are what granularities
+/// make; `PerGroup(1)` are the elements.
+///
+/// Columns:
+///
+/// - `tensor`, `scheme`, `units` (the granularity's name), `count` (of units);
+/// - `gini`: Gini's coefficient of the units' squared errors: twice the area between the Lorenz curve and the diagonal. 0 where all have the same, up to
+///   1 - 1/count where one has all. Over elements, errors that are uniform between ±s/2, as the textbook has them, have 1/2. NaN where there
+///   is no error;
+/// - `top_percent_share`: the share of the squared error that the one percent of the units with the most carry (⌈count / 100⌉ of them);
+/// - `units_for_half`: the fewest units that carry half of the squared error together, and `units_for_half_share`, this over `count`.
+///
+/// ```
+/// # use quantlens::{Granularity, Scheme, Synthetic, concentration};
+/// let x = Synthetic::uniform(-1.0, 1.0).seed(1).tensor::<f32>("x", &[64, 256])?;
+/// let table = concentration(&x, &[Scheme::symmetric(8)], &[Granularity::PerGroup(1), Granularity::PerAxis(0)])?;
+/// let gini = table.column("gini")?.f64()?;
+/// assert!((gini.get(0).unwrap() - 0.5).abs() < 0.01);
+/// assert!(gini.get(1).unwrap() < 0.05);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// As [`crate::report()`]; [`Error::Axis`] where a tensor has no such units; [`Error::Nothing`] without units.
+pub fn concentration<Q: Quantizer>(
+    source: &(impl Source + ?Sized),
+    quantizers: &[Q],
+    units: &[Granularity],
+) -> Result<DataFrame> {
+    concentration_of(&source, &any(quantizers), units)
+}
+
+struct Concentration {
+    pair: usize,
+    units: String,
+    count: u64,
+    gini: f64,
+    top_percent_share: f64,
+    units_for_half: u64,
+}
+
+fn concentration_of(source: &dyn Source, quantizers: &[&dyn Quantizer], units: &[Granularity]) -> Result<DataFrame> {
+    if units.is_empty() {
+        return Err(Error::Nothing { what: "concentration", reason: "it needs at least one kind of units".to_owned() });
+    }
+    let (mut names, mut rows) = (Vec::new(), Vec::new());
+    each_pair("concentration", source, quantizers, |tensor, quantizer| {
+        let (x, y) = values_and_approximation(tensor, quantizer)?;
+        for &granularity in units {
+            let falling = falling(&x, &y, granularity, tensor.shape())?;
+            let count = falling.len();
+            let total: f64 = falling.iter().sum();
+            let top = falling.iter().take(count.div_ceil(100)).sum::<f64>();
+            let mut carried = 0.0;
+            let reaches_half = |error: &f64| {
+                carried += error;
+                carried >= total / 2.0
+            };
+            rows.push(Concentration {
+                pair: names.len(),
+                units: granularity.to_string(),
+                count: count as u64,
+                gini: gini(&falling),
+                top_percent_share: top / total,
+                units_for_half: falling.iter().position(reaches_half).map_or(0, |position| position as u64 + 1),
+            });
+        }
+        names.push((tensor.name().to_owned(), quantizer.name()));
+        Ok(())
+    })?;
+    let columns = columns!(rows,
+        "tensor": |row| names[row.pair].0.as_str(),
+        "scheme": |row| names[row.pair].1.as_str(),
+        "units": |row| row.units.as_str(),
+        "count": |row| row.count,
+        "gini": |row| row.gini,
+        "top_percent_share": |row| row.top_percent_share,
+        "units_for_half": |row| row.units_for_half,
+        "units_for_half_share": |row| row.units_for_half as f64 / row.count as f64,
+    );
+    Ok(DataFrame::new(rows.len(), columns)?)
+}
+
+/// Σ (n - 1 - 2i)·eᵢ / (n · Σ e) of falling errors, i from 0.
+fn gini(falling: &[f64]) -> f64 {
+    let n = falling.len() as f64;
+    let total: f64 = falling.iter().sum();
+    let weighted: f64 = falling.iter().enumerate().map(|(i, error)| (n - 1.0 - 2.0 * i as f64) * error).sum();
+    weighted / (n * total)
+}
+
+/// The Lorenz curve of the error, from the worst unit on: which share of it do the so-many worst units carry? For each tensor and scheme a row for
+/// each of `points` + 1 evenly spaced shares of the units, 0 and 1 among them; the units as for [`concentration`].
+///
+/// Columns: `tensor`, `scheme`, `units`, `unit_share` and `error_share`, both 0 to 1, between whole units interpolated linearly; `error_share` is NaN where
+/// there is no error. (Economists begin with the poorest; the area between curve and diagonal is the same.)
+///
+/// ```
+/// # use quantlens::{Granularity, Scheme, Synthetic, lorenz};
+/// let x = Synthetic::uniform(-1.0, 1.0).seed(1).tensor::<f32>("x", &[1 << 14])?;
+/// let table = lorenz(&x, &[Scheme::symmetric(8)], Granularity::PerGroup(1), 10)?;
+/// // Of errors that are uniform, the worst half carries 1 - (1/2)³ of the squares.
+/// let share = table.column("error_share")?.f64()?.get(5).unwrap();
+/// assert!((share - 0.875).abs() < 0.01);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// As [`concentration`]; [`Error::Nothing`] for no points.
+pub fn lorenz<Q: Quantizer>(
+    source: &(impl Source + ?Sized),
+    quantizers: &[Q],
+    units: Granularity,
+    points: usize,
+) -> Result<DataFrame> {
+    lorenz_of(&source, &any(quantizers), units, points)
+}
+
+fn lorenz_of(source: &dyn Source, quantizers: &[&dyn Quantizer], units: Granularity, points: usize) -> Result<DataFrame> {
+    if points == 0 {
+        return Err(Error::Nothing { what: "Lorenz curve", reason: "it needs at least one point".to_owned() });
+    }
+    let (mut names, mut rows) = (Vec::new(), Vec::new());
+    each_pair("Lorenz curve", source, quantizers, |tensor, quantizer| {
+        let (x, y) = values_and_approximation(tensor, quantizer)?;
+        let falling = falling(&x, &y, units, tensor.shape())?;
+        let mut carried = vec![0.0];
+        carried.extend(falling.iter().scan(0.0, |carried, error| {
+            *carried += error;
+            Some(*carried)
+        }));
+        let total = carried[falling.len()];
+        for point in 0..=points {
+            let unit_share = point as f64 / points as f64;
+            let position = unit_share * falling.len() as f64;
+            let (before, rest) = (position.floor() as usize, position.fract());
+            let next = carried.get(before + 1).copied().unwrap_or(total);
+            rows.push((names.len(), unit_share, (carried[before] + rest * (next - carried[before])) / total));
+        }
+        names.push((tensor.name().to_owned(), quantizer.name()));
+        Ok(())
+    })?;
+    let units = units.to_string();
+    let columns = columns!(rows,
+        "tensor": |(pair, ..)| names[*pair].0.as_str(),
+        "scheme": |(pair, ..)| names[*pair].1.as_str(),
+        "units": |_| units.as_str(),
+        "unit_share": |(_, unit_share, _)| *unit_share,
+        "error_share": |(_, _, error_share)| *error_share,
+    );
+    Ok(DataFrame::new(rows.len(), columns)?)
+}
+
+/// What is done about the elements that stand out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Remedy {
+    None,
+    Clipped,
+    SplitOff,
+    InF16,
+}
+
+impl Remedy {
+    const ALL: [Self; 4] = [Self::None, Self::Clipped, Self::SplitOff, Self::InF16];
+
+    /// Bits that are stored of each such element in addition.
+    fn bits(self, dtype: Dtype) -> u32 {
+        match self {
+            Self::None | Self::Clipped => 0,
+            Self::SplitOff => dtype.bits(),
+            Self::InF16 => 16,
+        }
+    }
+}
+
+impl fmt::Display for Remedy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::None => "none",
+            Self::Clipped => "clipped",
+            Self::SplitOff => "split_off",
+            Self::InF16 => "in_f16",
+        })
+    }
+}
+
+/// The counterfactual: if a few elements, or a few channels or groups, were clipped, split off or kept in f16, the SQNR would be this. Four rows for each
+/// tensor and scheme about elements, and four about parts where a tensor has several of them.
+///
+/// `share`, between 0 and 1, says how many: ⌈share · count⌉. Of the elements they are those of the largest magnitude in the tensor, for it is those
+/// that widen a range, whatever their own errors are; of the parts (channels, groups) those with the most squared error under the scheme. Whatever is done to
+/// them, the others are quantized anew without them: in what is quantized each has moved to the nearest value within the range of the others.
+///
+/// Columns:
+///
+/// - `tensor`, `scheme`;
+/// - `what`: `elements`, or the name of the parts' granularity; `count`: how many of them;
+/// - `remedy`: `none` (the scheme as it is), `clipped` (they come back as what they moved to), `split_off` (they are kept in the type of the
+///   data, as SpQR, SqueezeLLM and LLM.int8() do), `in_f16` (they are kept in 16 bits, saturating at 65504);
+/// - `elements`: how many elements that is;
+/// - `sqnr_db` of all elements against the original values, and `gain_db`, its difference from `none`. Where both are ∞ that is 0;
+/// - `bits_per_element`: with what is kept, in addition to the codes, and 32 bits for the place of each element or part that is kept.
+///
+/// Sources: Dettmers et al. 2023, "SpQR", <https://arxiv.org/abs/2306.03078>; Kim et al. 2023, "SqueezeLLM", <https://arxiv.org/abs/2306.07629>;
+/// Dettmers et al. 2022, "LLM.int8()", <https://arxiv.org/abs/2208.07339>.
+///
+/// ```
+/// # use quantlens::{Granularity, Scheme, Synthetic, what_if};
+/// let x = Synthetic::normal(0.0, 1.0).outliers(0.001, 30.0).seed(2).tensor::<f32>("x", &[64, 256])?;
+/// let table = what_if(&x, &[Scheme::symmetric(4)], 0.002, Granularity::PerAxis(0))?;
+/// let remedy = table.column("remedy")?.str()?;
+/// let gain_db = table.column("gain_db")?.f64()?;
+/// assert_eq!(remedy.get(2), Some("split_off"));
+/// assert!(gain_db.get(2) > Some(15.0)); // the outliers owned the range
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// As [`crate::report()`]; [`Error::Axis`] where a tensor has no such parts; [`Error::Nothing`] unless `share` is above 0 and below 1.
+pub fn what_if<Q: Quantizer>(
+    source: &(impl Source + ?Sized),
+    quantizers: &[Q],
+    share: f64,
+    parts: Granularity,
+) -> Result<DataFrame> {
+    what_if_of(&source, &any(quantizers), share, parts)
+}
+
+struct WhatIf {
+    pair: usize,
+    what: String,
+    count: u64,
+    remedy: Remedy,
+    elements: u64,
+    sqnr_db: f64,
+    gain_db: f64,
+    bits_per_element: f64,
+}
+
+fn what_if_of(source: &dyn Source, quantizers: &[&dyn Quantizer], share: f64, granularity: Granularity) -> Result<DataFrame> {
+    if !(share > 0.0 && share < 1.0) {
+        let reason = format!("it needs a share of elements above 0 and below 1, such as 0.001, and has {share}");
+        return Err(Error::Nothing { what: "what if", reason });
+    }
+    let (mut names, mut rows) = (Vec::new(), Vec::new());
+    each_pair("what if", source, quantizers, |tensor, quantizer| {
+        let layout = Layout::new(granularity, tensor.shape())?;
+        let (x, y) = values_and_approximation(tensor, quantizer)?;
+        let few = |count: usize| ((share * count as f64).ceil() as usize).clamp(1, count);
+        let (pair, mut sets) = (names.len(), Vec::new());
+        if few(x.len()) < x.len() {
+            let mut indices: Vec<usize> = (0..x.len()).collect();
+            let count = few(x.len());
+            let order = |a: &usize, b: &usize| x[*b].abs().total_cmp(&x[*a].abs()).then(a.cmp(b));
+            indices.select_nth_unstable_by(count, order);
+            indices.truncate(count);
+            sets.push(("elements".to_owned(), count, indices));
+        }
+        if few(layout.blocks()) < layout.blocks() {
+            let mut worst: Vec<(f64, usize)> =
+                parts(&x, &y, &layout).iter().enumerate().map(|(part, sums)| (sums.squared_error, part)).collect();
+            worst.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+            let count = few(layout.blocks());
+            let indices = worst[..count].iter().flat_map(|(_, part)| layout.runs_of(*part).flatten()).collect();
+            sets.push((granularity.to_string(), count, indices));
+        }
+        let bits_per_element = quantizer.bits_per_element(tensor.shape(), tensor.dtype())?;
+        for (what, count, indices) in sets {
+            let noises = remedied(tensor, quantizer, &x, &y, &indices)?;
+            let signal = sum(x.len(), |i| x[i] * x[i]);
+            let as_it_is = decibels(signal, noises[0]);
+            for (remedy, noise) in Remedy::ALL.into_iter().zip(noises) {
+                let bits = match remedy.bits(tensor.dtype()) {
+                    0 => 0,
+                    bits => indices.len() as u64 * u64::from(bits) + 32 * count as u64,
+                };
+                let sqnr_db = decibels(signal, noise);
+                rows.push(WhatIf {
+                    pair,
+                    what: what.clone(),
+                    count: count as u64,
+                    remedy,
+                    elements: indices.len() as u64,
+                    sqnr_db,
+                    gain_db: if sqnr_db == as_it_is { 0.0 } else { sqnr_db - as_it_is },
+                    bits_per_element: bits_per_element + bits as f64 / x.len() as f64,
+                });
+            }
+        }
+        names.push((tensor.name().to_owned(), quantizer.name()));
+        Ok(())
+    })?;
+    let columns = columns!(rows,
+        "tensor": |row| names[row.pair].0.as_str(),
+        "scheme": |row| names[row.pair].1.as_str(),
+        "what": |row| row.what.as_str(),
+        "count": |row| row.count,
+        "remedy": |row| row.remedy.to_string(),
+        "elements": |row| row.elements,
+        "sqnr_db": |row| row.sqnr_db,
+        "gain_db": |row| row.gain_db,
+        "bits_per_element": |row| row.bits_per_element,
+    );
+    Ok(DataFrame::new(rows.len(), columns)?)
+}
+
+/// Σ (x - x̂)² under each remedy for these elements.
+fn remedied(
+    tensor: &Tensor,
+    quantizer: &dyn Quantizer,
+    x: &[f64],
+    y: &[f64],
+    indices: &[usize],
+) -> Result<[f64; Remedy::ALL.len()]> {
+    let mut is_kept = vec![false; x.len()];
+    indices.iter().for_each(|&index| is_kept[index] = true);
+    let others = || x.iter().zip(&is_kept).filter(|(_, is_kept)| !**is_kept).map(|(x, _)| *x);
+    let (low, high) = (others().fold(f64::INFINITY, f64::min), others().fold(f64::NEG_INFINITY, f64::max));
+    let moved: Vec<f64> = x.iter().zip(&is_kept).map(|(x, is_kept)| if *is_kept { x.clamp(low, high) } else { *x }).collect();
+    let (name, shape) = (tensor.name(), tensor.shape());
+    let moved = match tensor.dtype() {
+        // Every number is one of the tensor's.
+        Dtype::F32 => Tensor::new(name, shape, moved.into_iter().map(|x| x as f32).collect())?,
+        Dtype::F64 => Tensor::new(name, shape, moved)?,
+    };
+    let (_, clipped) = values_and_approximation(&moved, quantizer)?;
+    let in_f16 = Scheme::cast(Minifloat::F16).fake_quantize(tensor)?.to_f64_vec();
+    let squared = |i: usize, y: f64| (x[i] - y) * (x[i] - y);
+    Ok(Remedy::ALL.map(|remedy| {
+        sum(x.len(), |i| match remedy {
+            Remedy::None => squared(i, y[i]),
+            Remedy::SplitOff if is_kept[i] => 0.0,
+            Remedy::InF16 if is_kept[i] => squared(i, in_f16[i]),
+            _ => squared(i, clipped[i]),
+        })
+    }))
+}
