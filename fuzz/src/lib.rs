@@ -56,6 +56,11 @@ mod tensor {
         }
     }
 
+    /// For encoders, which no reader calls.
+    pub(crate) fn min_max(values: &[f32]) -> (f32, f32) {
+        values.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(min, max), &x| (min.min(x), max.max(x)))
+    }
+
     #[derive(Clone)]
     pub enum Values {
         F32(Vec<f32>),
