@@ -32,6 +32,7 @@ pub(crate) struct Tally {
 }
 
 /// A quantizer's part of a pass.
+#[expect(clippy::large_enum_variant, reason = "there are few, and they stand where they are made")]
 pub(crate) enum Job<'a, T> {
     /// A scheme whose parameters are known.
     Calibrated(Calibrated<T>),

@@ -148,6 +148,8 @@ pub struct Measured {
     /// A row for each tensor or channel and scheme, those that failed among them.
     pub table: Table,
     pub failures: Failures,
+    /// The schemes' names, in the order in which they were asked for.
+    pub schemes: Vec<String>,
     /// Tensors that the default schemes are left out for, with how many of them.
     pub left_out: usize,
 }
@@ -198,17 +200,17 @@ pub fn run(args: &Args) -> Result<Status, Stop> {
     }
     let measured = if args.channels { channels::measure(&files, &schemes)? } else { measure(&files, &schemes)? };
     go_on()?;
-    let Measured { table, failures, left_out } = &measured;
+    let Measured { table, failures, schemes, left_out } = &measured;
     if table.height() == 0 || failures.rows == table.height() {
         let nothing = "none of the default schemes fits a tensor that was asked for: name one with --scheme";
         return Err(Stop::Error(failures.first().unwrap_or(nothing).to_owned()));
     }
-    let order = order(table, args.sort.as_deref())?;
+    let order = order(table, schemes, args.sort.as_deref())?;
     if let Some(output) = &args.output {
         // As they stand in the file, unless asked for otherwise.
         output.write(&if args.sort.is_some() { table.at(&order) } else { table.clone() })?;
     }
-    let summaries = summary::by_scheme(table);
+    let summaries = summary::by_scheme(table, schemes);
     if let Some(path) = &args.html {
         let page = html::page(&measured, &files, &summaries, &order)?;
         output::write(path, |to| to.write_all(page.as_bytes()).map_err(|error| error.to_string()))?;
@@ -247,7 +249,7 @@ pub fn run(args: &Args) -> Result<Status, Stop> {
 }
 
 /// The rows that were measured, worst first.
-fn order(table: &Table, sort: Option<&str>) -> Result<Vec<usize>, Stop> {
+fn order(table: &Table, schemes: &[String], sort: Option<&str>) -> Result<Vec<usize>, Stop> {
     let mut rows: Vec<usize> = (0..table.height()).filter(|&row| table.text("error", row).is_empty()).collect();
     match sort {
         Some(name) if table.column(name).is_none() => {
@@ -256,13 +258,6 @@ fn order(table: &Table, sort: Option<&str>) -> Result<Vec<usize>, Stop> {
         }
         Some(name) => table.worst_first(name, &mut rows),
         None => {
-            let mut schemes: Vec<&str> = Vec::new();
-            for &row in &rows {
-                let scheme = table.text("scheme", row);
-                if !schemes.contains(&scheme) {
-                    schemes.push(scheme);
-                }
-            }
             table.worst_first("sqnr_db", &mut rows);
             rows.sort_by_key(|&row| schemes.iter().position(|scheme| *scheme == table.text("scheme", row)));
         }
@@ -294,7 +289,7 @@ fn measure(files: &[Selection], schemes: &Schemes) -> Result<Measured, Stop> {
     let _bar = Bar::new(steps.fold(0, usize::saturating_add));
     let mut names = Vec::new();
     let mut rows: Vec<ReportRow> = Vec::new();
-    let mut measured = Measured::default();
+    let mut measured = Measured { schemes: schemes.names(), ..Measured::default() };
     for (file, quantizers) in files.iter().zip(&fitting) {
         let infos = file.infos();
         measured.left_out += (schemes.quantizers.len() - quantizers.len()) * infos.len();

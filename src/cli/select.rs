@@ -148,6 +148,10 @@ impl Schemes {
         Ok(Self { quantizers, are_default: false })
     }
 
+    pub fn names(&self) -> Vec<String> {
+        self.quantizers.iter().map(|quantizer| quantizer.name()).collect()
+    }
+
     /// Whether it makes sense to measure a tensor so, where nobody asked for it: the shape must fit, and the codes with their
     /// scales must cost less than the values do.
     pub fn fits(quantizer: &dyn Quantizer, info: &TensorInfo) -> bool {

@@ -21,8 +21,8 @@ pub struct Summary {
 /// What a row is of: file, tensor, channel, and its place among those of the same name. Schemes are compared over the same ones.
 type Subject<'a> = (&'a str, &'a str, u64, usize);
 
-/// Each scheme, in the order in which they come.
-pub fn by_scheme(table: &Table) -> Vec<Summary> {
+/// Each of the schemes that has a row.
+pub fn by_scheme(table: &Table, names: &[String]) -> Vec<Summary> {
     let mut schemes: Vec<(&str, Vec<(Subject, usize)>)> = Vec::new();
     let mut seen = BTreeMap::new();
     for row in (0..table.height()).filter(|&row| table.text("error", row).is_empty()) {
@@ -36,6 +36,7 @@ pub fn by_scheme(table: &Table) -> Vec<Summary> {
             None => schemes.push((scheme, vec![(subject, row)])),
         }
     }
+    schemes.sort_by_key(|(scheme, _)| names.iter().position(|name| name == scheme));
     let common = common(&schemes);
     let summary = |(scheme, rows): &(&str, Vec<(Subject, usize)>)| {
         let sqnr_db = |row: usize| table.number("sqnr_db", row);

@@ -23,7 +23,7 @@ impl Claims {
     /// Where two claim the same byte.
     pub fn unclaimed(mut self, input: &Input, within: Range<u64>) -> Result<Vec<Range<u64>>> {
         self.claims.retain(|(bytes, _)| !bytes.is_empty());
-        self.claims.sort_by(|(a, _), (b, _)| (a.start, a.end).cmp(&(b.start, b.end)));
+        self.claims.sort_by_key(|(range, _)| (range.start, range.end));
         for pair in self.claims.windows(2) {
             let [(first, one), (second, other)] = pair else { continue };
             if second.start < first.end {

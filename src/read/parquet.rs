@@ -363,7 +363,7 @@ impl Column {
                 }
                 for (index, (out, value)) in part[done..].iter_mut().zip(&values).enumerate() {
                     *out = convert(value)
-                        .or_else(|value| Err(input.fault(Some(tensor), None, inexact_reason(row + done + index, value))))?;
+                        .map_err(|value| input.fault(Some(tensor), None, inexact_reason(row + done + index, value)))?;
                 }
                 done += records.min(part.len() - done);
             }

@@ -119,6 +119,7 @@ const HELD: usize = 16 << 20;
 const TILE: usize = 4 << 20;
 
 /// A quantizer of one tensor.
+#[expect(clippy::large_enum_variant, reason = "there are few, and most are the large one")]
 enum Plan<'a, T> {
     /// It is measured with others.
     Measured(Measured<'a, T>),
@@ -182,7 +183,7 @@ fn of_type<T: Real>(
     calibrate_by_ranges(&values, info, &mut plans)?;
 
     let mut outcomes: Vec<Option<Outcome>> = quantizers.iter().map(|_| None).collect();
-    let mut measured: Vec<(usize, Measured<T>)> = Vec::new();
+    let mut measured: Group<T> = Vec::new();
     let mut whole = Vec::new();
     for (number, plan) in plans.into_iter().enumerate() {
         match plan {
@@ -290,9 +291,12 @@ fn calibrate_by_ranges<T: Real>(values: &Values, info: &TensorInfo, plans: &mut 
     Ok(())
 }
 
+/// Quantizers that are measured in one pass, each with its number among all.
+type Group<'a, T> = Vec<(usize, Measured<'a, T>)>;
+
 /// Jobs that are done in one pass: their work can be cut at the same places, which are not too far apart.
-fn together<T: Real>(measured: Vec<(usize, Measured<T>)>) -> Vec<Vec<(usize, Measured<T>)>> {
-    let mut groups: Vec<(usize, Vec<(usize, Measured<T>)>)> = Vec::new();
+fn together<T: Real>(measured: Group<T>) -> Vec<Group<T>> {
+    let mut groups: Vec<(usize, Group<T>)> = Vec::new();
     for (number, one) in measured {
         let own = one.job.period();
         let joined = |period: usize| least_common_multiple(period, own);
@@ -312,7 +316,7 @@ fn measure_group<T: Real>(
     values: &Values,
     info: &TensorInfo,
     quantizers: &[&dyn Quantizer],
-    group: Vec<(usize, Measured<T>)>,
+    group: Group<T>,
     work: &mut Work<'static>,
     outcomes: &mut [Option<Outcome>],
 ) -> Result<(), Stop> {

@@ -123,8 +123,17 @@ fn html_escapes_and_elides() {
 }
 
 /// The schemes of README's frontier and ledger.
-const README_NAMES: [&str; 9] =
-    ["int4-sym", "int4-sym-axis0", "int4-sym-g128", "int4-sym-g32-sf16", "uint4-asym-g128", "mxfp4", "nvfp4", "nf4-g64-dq", "int8-sym-axis0"];
+const README_NAMES: [&str; 9] = [
+    "int4-sym",
+    "int4-sym-axis0",
+    "int4-sym-g128",
+    "int4-sym-g32-sf16",
+    "uint4-asym-g128",
+    "mxfp4",
+    "nvfp4",
+    "nf4-g64-dq",
+    "int8-sym-axis0",
+];
 
 /// The pictures in the README are what the code draws. `QUANTLENS_BLESS=1 cargo test` draws them anew.
 #[test]

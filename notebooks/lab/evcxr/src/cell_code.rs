@@ -247,7 +247,7 @@ fn is_step(node: Option<&SyntaxNode>) -> bool {
             .path()
             .and_then(|path| path.segment())
             .and_then(|segment| segment.name_ref())
-            .is_some_and(|name| STD_MACROS.contains(&&*name.text())),
+            .is_some_and(|name| STD_MACROS.iter().any(|known| name.text() == *known)),
         None => ast::ExprStmt::can_cast(node.kind()) || ast::Expr::can_cast(node.kind()),
     }
 }

@@ -541,12 +541,10 @@ impl SpannedMessage {
                                 0
                             }),
                     })
-                } else if let Some(span) = span_of_what_is_shown(span_json, &origins) {
-                    Some(span)
                 } else {
-                    // Spans within generated code won't mean anything to the user, suppress
-                    // them.
-                    None
+                    // Other spans within generated code won't mean anything to the user,
+                    // suppress them.
+                    span_of_what_is_shown(span_json, &origins)
                 }
             } else {
                 None

@@ -139,7 +139,7 @@ fn waits_for_more(words: &[&str]) -> bool {
     let start = words.iter().rposition(|word| [";", "}"].contains(word)).map_or(0, |at| at + 1);
     let begins =
         |item: &&str| ["fn", "struct", "enum", "impl", "trait", "mod", "use", "const", "static", "type", "union"].contains(item);
-    let is_item = words[start..].iter().take_while(|word| !["(", "=", "{"].contains(*word)).any(|word| begins(&word));
+    let is_item = words[start..].iter().take_while(|word| !["(", "=", "{"].contains(*word)).any(begins);
     is_operator || is_item
 }
 

@@ -231,7 +231,10 @@ fn outputs_are_written_back_and_a_second_run_changes_no_byte() {
         cells[5]["outputs"],
         json!([
             { "name": "stderr", "output_type": "stream", "text": ["seen before\n"] },
-            { "ename": "Panic", "evalue": "as expected", "output_type": "error", "traceback": ["Panic: as expected"] },
+            { "ename": "Panic", "evalue": "as expected", "output_type": "error", "traceback": [
+                "Panic: as expected",
+                "  at cell 4, line 3: panic!(\"as {}\", \"expected\")",
+            ] },
         ])
     );
 
