@@ -98,7 +98,8 @@ def main():
     with_error, alone = onnx_session(True), onnx_session(False)
     times["ONNX Runtime, 1 scheme: quantize, dequantize, mse"] = (seconds(9, lambda: with_error.run(None, {"x": x})), "two")
     times["ONNX Runtime, DynamicQuantizeLinear alone"] = (seconds(9, lambda: alone.run(None, {"x": x})), "int8-sym")
-    checks.append(("mse of ONNX Runtime", with_error.run(None, {"x": x}), ours["mse"][:1], 1e-3))
+    # ONNX Runtime adds 32 Mi squares in f32, which costs it the third digit.
+    checks.append(("mse of ONNX Runtime", with_error.run(None, {"x": x}), ours["mse"][:1], 1e-2))
     if arguments.ggml:
         reference, kinds = ggml_reference(arguments.ggml)
         times["ggml's C, Q4_0, one thread, encoding alone"] = (seconds(5, lambda: reference.encode(kinds["q4_0"], x)), "q4_0")

@@ -254,11 +254,13 @@ impl<T: Real> Codec<T> {
     /// bit pattern.
     #[inline(always)]
     pub(crate) fn patterns(&self, codes: &[T], patterns: &mut [u32]) {
-        let pairs = patterns.iter_mut().zip(codes);
         match &self.grid {
-            Grid::Integers => pairs.for_each(|(pattern, &code)| *pattern = (code - self.first).small_to_u32()),
+            Grid::Integers => {
+                let first = self.first;
+                patterns.iter_mut().zip(codes).for_each(|(pattern, &code)| *pattern = (code - first).small_to_u32());
+            }
             Grid::Float(float) => float.patterns(codes, patterns),
-            Grid::List(list) => pairs.for_each(|(pattern, &code)| *pattern = list.pattern(code.small_to_u32())),
+            Grid::List(list) => list.patterns(codes, patterns),
         }
     }
 

@@ -15,7 +15,7 @@ use crate::metrics::{BLOCK, Lanes, MetricsAccumulator, sum_of_squares};
 use crate::qparams::{BlockParams, BlockRanges, EachBuffers, QParams, qparams_of};
 use crate::quantize::for_params;
 use crate::scheme::Scheme;
-use crate::simd::for_vectors;
+use crate::simd::{Eight, for_vectors};
 use crate::source::{Source, TileBuffer};
 use crate::tensor::{Real, Tensor, all_finite};
 
@@ -393,7 +393,7 @@ for_vectors! {
                 return false;
             }
             let (x, later) = rest.split_at((BLOCK - at % BLOCK).min(rest.len()));
-            let squared_reference = sum_of_squares(x);
+            let squared_reference = sum_of_squares::<V, T>(x);
             // Others may come that are of the same block of sums.
             let is_whole = x.len() == BLOCK;
             for (scheme, task) in schemes.iter().zip(&mut *tasks) {
@@ -414,7 +414,7 @@ for_vectors! {
                             task.clipped += round_trip(codec, x, index, params, codes, patterns);
                         });
                     }
-                    task.counts.count_adding(&mut lanes, x, approximation, patterns);
+                    task.counts.count_adding::<V, T>(&mut lanes, x, approximation, patterns);
                     task.look(name, x, approximation, at, &lanes, is_whole);
                 }
                 if is_whole {
@@ -458,11 +458,11 @@ impl Counts {
 
     /// Counts codes while the sums of these elements are added.
     #[inline(always)]
-    fn count_adding<T: Real>(&mut self, lanes: &mut Lanes, x: &[T], y: &[T], codes: &[u32]) {
+    fn count_adding<V: Eight, T: Real>(&mut self, lanes: &mut Lanes, x: &[T], y: &[T], codes: &[u32]) {
         match self {
             Self::Pairs { pairs, singles } => {
                 let [a, b, c, d] = &mut **pairs;
-                lanes.add_counting(x, y, codes, |codes| {
+                lanes.add_counting::<V, T, T>(x, y, codes, |codes| {
                     let (eights, rest) = codes.as_chunks::<8>();
                     let pair = |low: u32, high: u32| usize::from((low | high << 4) as u8);
                     for codes in eights {
@@ -476,7 +476,7 @@ impl Counts {
             }
             Self::Bytes(tables) => {
                 let [a, b, c, d] = &mut **tables;
-                lanes.add_counting(x, y, codes, |codes| {
+                lanes.add_counting::<V, T, T>(x, y, codes, |codes| {
                     let (fours, rest) = codes.as_chunks::<4>();
                     for codes in fours {
                         increment(&mut a[usize::from(codes[0] as u8)]);
@@ -487,7 +487,7 @@ impl Counts {
                     rest.iter().for_each(|&code| increment(&mut a[usize::from(code as u8)]));
                 });
             }
-            Self::Many(counts) => lanes.add_counting(x, y, codes, |codes| {
+            Self::Many(counts) => lanes.add_counting::<V, T, T>(x, y, codes, |codes| {
                 for &code in codes {
                     if let Some(count) = counts.get_mut(code as usize) {
                         increment(count);

@@ -77,7 +77,7 @@ impl QParams {
     /// the middle code of unsigned symmetric ones.
     ///
     /// # Errors
-    /// [`Error::QParamsCount`] unless there is one zero point per scale and at least one; [`Error::Scale`] unless each scale is
+    /// [`Error::QParamsCount`] unless there is one zero point per scale and at least one; as cause of an [`Error::At`] with the block: [`Error::Scale`] unless each scale is
     /// finite and above 0 in `dtype`, its reciprocal too unless it is a power of two or has a second level; [`Error::ZeroPoint`] unless each
     /// zero point is a code (of the original convention, any integer that `dtype` holds exactly, else [`Error::ZeroPointInexact`]);
     /// [`Error::FixedZeroPoint`] for one that the mapping fixes elsewhere; [`Error::Unsupported`] for a float minimum, see
@@ -135,7 +135,7 @@ impl QParams {
         };
         let (scales, minimums): (Vec<f64>, Vec<f64>) = (in_dtype(scales), in_dtype(minimums));
         if let Some(block) = minimums.iter().position(|minimum| !minimum.is_finite()) {
-            return Err(Error::Minimum { minimum: minimums[block], block });
+            return Err(Error::Minimum { minimum: minimums[block] }.in_block(block));
         }
         if scheme.mapping() == Mapping::Cast && scales.iter().any(|&scale| scale != 1.0) {
             return Err(Error::Unsupported { scheme: scheme.to_string(), reason: "a cast has no scale: give 1" });
@@ -148,7 +148,7 @@ impl QParams {
         let may_be_small = scheme.scale_format().is_power_of_two() || scheme.second_level().is_some();
         let usable = |scale: f64| scale.is_finite() && scale > 0.0 && (may_be_small || 1.0 / scale <= largest_reciprocal);
         if let Some(block) = scales.iter().position(|&scale| !usable(scale)) {
-            return Err(Error::Scale { scale: scales[block], block, dtype });
+            return Err(Error::Scale { scale: scales[block], dtype }.in_block(block));
         }
         let (quant_min, quant_max) = (scheme.quant_min(), scheme.quant_max());
         // A zero point that the type computed in cannot hold would be another one in the formula.
@@ -157,12 +157,12 @@ impl QParams {
             Dtype::F64 => zero_point as f64 as i64 == zero_point && (zero_point as f64) < i64::MAX as f64,
         };
         if let Some(block) = zero_points.iter().position(|&zero_point| !exact(zero_point)) {
-            return Err(Error::ZeroPointInexact { zero_point: zero_points[block], block, dtype });
+            return Err(Error::ZeroPointInexact { zero_point: zero_points[block], dtype }.in_block(block));
         }
         let is_code = |zero_point: i64| (i64::from(quant_min)..=i64::from(quant_max)).contains(&zero_point);
         let confined = scheme.convention() != Convention::Original;
         if let Some(block) = zero_points.iter().position(|&zero_point| confined && !is_code(zero_point)) {
-            return Err(Error::ZeroPoint { zero_point: zero_points[block], block, quant_min, quant_max });
+            return Err(Error::ZeroPoint { zero_point: zero_points[block], quant_min, quant_max }.in_block(block));
         }
         let fixed = i64::from(scheme.middle_code());
         // Of a block that becomes all zero ONNX says 1 and 0, or the code nearest to it.
@@ -174,7 +174,7 @@ impl QParams {
         let is_fixed = scheme.mapping() != Mapping::Asymmetric;
         if let Some(block) = zero_points.iter().zip(&scales).position(|block| is_fixed && is_wrong(block)) {
             let (scheme, zero_point) = (scheme.to_string(), zero_points[block]);
-            return Err(Error::FixedZeroPoint { scheme, zero_point, block, fixed });
+            return Err(Error::FixedZeroPoint { scheme, zero_point, fixed }.in_block(block));
         }
         Ok(Self { scheme, dtype, scales, zero_points, minimums, stored: None })
     }
@@ -327,6 +327,17 @@ impl<T: Real> BlockParams<T> {
         for buffer in [&mut *scales, &mut *reciprocals, &mut *offsets] {
             buffer.resize(count, T::ZERO);
         }
+        if passed == 0 && length.is_multiple_of(WIDE) && count.is_multiple_of(length) {
+            let runs =
+                scales.chunks_exact_mut(length).zip(reciprocals.chunks_exact_mut(length)).zip(offsets.chunks_exact_mut(length));
+            for (index, ((scales, reciprocals), offsets)) in runs.enumerate() {
+                let Shared { scale, reciprocal, offset } = self.shared(block + index);
+                fill_wide(scales, scale);
+                fill_wide(reciprocals, reciprocal);
+                fill_wide(offsets, offset);
+            }
+            return Each { scales, reciprocals, offsets };
+        }
         let (mut at, mut end) = (0, length - passed);
         while at < count {
             let Shared { scale, reciprocal, offset } = self.shared(block);
@@ -337,6 +348,16 @@ impl<T: Real> BlockParams<T> {
             (at, end, block) = (end, end + length, block + 1);
         }
         Each { scales, reciprocals, offsets }
+    }
+}
+
+const WIDE: usize = 16;
+
+/// Of a multiple of so many numbers: without the tests that a run of any length needs.
+#[inline(always)]
+fn fill_wide<T: Copy>(numbers: &mut [T], number: T) {
+    for numbers in numbers.as_chunks_mut::<WIDE>().0 {
+        *numbers = [number; WIDE];
     }
 }
 

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
-use crate::simd::for_vectors;
+use crate::simd::{Eight, Extremes, for_vectors};
 
 /// f32 or f64: what every formula of this crate is generic over. Sealed; the two types are all there are.
 pub trait Real:
@@ -67,6 +67,12 @@ pub trait Real:
     fn exponent_and_mantissa(self, mantissa_bits: u32) -> u32;
     /// The next number below.
     fn next_below(self) -> Self;
+    /// Eight numbers as f64.
+    #[doc(hidden)]
+    fn eight<V: Eight>(values: &[Self; 8]) -> V;
+    /// Eight numbers.
+    #[doc(hidden)]
+    type Extremes<V: Eight>: Extremes<Self>;
     /// The same values, if they are f32.
     #[doc(hidden)]
     fn as_f32(values: &[Self]) -> Option<&[f32]>;
@@ -97,7 +103,7 @@ mod sealed {
 const KEY_BITS: u32 = 12;
 
 macro_rules! real {
-    ($t:ident, $bits:ident, $dtype:ident, $chunked:ident, $two_to_the_mantissa:literal) => {
+    ($t:ident, $bits:ident, $dtype:ident, $chunked:ident, $two_to_the_mantissa:literal, $eight:expr, $extremes:ty) => {
         impl Real for $t {
             const DTYPE: Dtype = Dtype::$dtype;
             const ZERO: Self = 0.0;
@@ -158,6 +164,11 @@ macro_rules! real {
             fn next_below(self) -> Self {
                 self.next_down()
             }
+            #[inline(always)]
+            fn eight<V: Eight>(values: &[Self; 8]) -> V {
+                $eight(values)
+            }
+            type Extremes<V: Eight> = $extremes;
             fn as_f32(values: &[Self]) -> Option<&[f32]> {
                 f32::of_slice(Slice::$dtype(values))
             }
@@ -188,8 +199,8 @@ macro_rules! real {
         }
     };
 }
-real!(f32, u32, F32, Float32Chunked, 8_388_608.0);
-real!(f64, u64, F64, Float64Chunked, 4_503_599_627_370_496.0);
+real!(f32, u32, F32, Float32Chunked, 8_388_608.0, V::of_singles, V::Singles);
+real!(f64, u64, F64, Float64Chunked, 4_503_599_627_370_496.0, V::of, V);
 
 /// One contiguous, null-free chunk: polars' own buffer, so a column becomes a tensor, and a tensor a column, without a copy.
 #[doc(hidden)]
@@ -450,35 +461,41 @@ pub(crate) fn larger_magnitude<T: Real>((low, high): (T, T)) -> T {
 }
 
 /// The (min, max) of two pieces from those of each.
+#[inline(always)]
 pub(crate) fn spanning<T: Real>(a: (T, T), b: (T, T)) -> (T, T) {
     (if b.0 < a.0 { b.0 } else { a.0 }, if b.1 > a.1 { b.1 } else { a.1 })
 }
 
-/// Smallest and largest value of a slice without NaN; (0, 0) of an empty one.
+for_vectors! {
+    /// Smallest and largest value of a slice without NaN; (0, 0) of an empty one.
+    pub(crate) fn min_max<T: Real>(values: &[T]) -> (T, T) {
+        min_max_in::<V, T>(values)
+    }
+}
+
+/// [`min_max`] within a function that is compiled for these vectors.
 #[inline(always)]
-pub(crate) fn min_max<T: Real>(values: &[T]) -> (T, T) {
-    const LANES: usize = 16;
+pub(crate) fn min_max_in<V: Eight, T: Real>(values: &[T]) -> (T, T) {
     let Some(&first) = values.first() else { return (T::ZERO, T::ZERO) };
-    let (mut min, mut max) = ([first; LANES], [first; LANES]);
-    let (chunks, rest) = values.as_chunks::<LANES>();
+    let start = T::Extremes::<V>::of(&[first; 8]);
+    // Two of each, so that neither waits for the last.
+    let (mut min, mut max) = ([start; 2], [start; 2]);
+    let (chunks, rest) = values.as_chunks::<16>();
     for chunk in chunks {
-        for lane in 0..LANES {
-            min[lane] = if chunk[lane] < min[lane] { chunk[lane] } else { min[lane] };
-            max[lane] = if chunk[lane] > max[lane] { chunk[lane] } else { max[lane] };
+        for (half, values) in chunk.as_chunks::<8>().0.iter().enumerate() {
+            let values = T::Extremes::<V>::of(values);
+            min[half] = values.or_smaller(min[half]);
+            max[half] = values.or_larger(max[half]);
         }
     }
-    let smaller = |a: T, b: T| if b < a { b } else { a };
-    let larger = |a: T, b: T| if b > a { b } else { a };
-    // By halves, which is a few steps on vectors.
-    let mut half = LANES / 2;
-    while half > 0 {
+    let (mut min, mut max) = (min[1].or_smaller(min[0]).array(), max[1].or_larger(max[0]).array());
+    // By halves, of which several steps are done at once.
+    for half in [4, 2, 1] {
         for lane in 0..half {
-            min[lane] = smaller(min[lane], min[lane + half]);
-            max[lane] = larger(max[lane], max[lane + half]);
+            (min[lane], max[lane]) = spanning((min[lane], max[lane]), (min[lane + half], max[lane + half]));
         }
-        half /= 2;
     }
-    (rest.iter().copied().fold(min[0], smaller), rest.iter().copied().fold(max[0], larger))
+    rest.iter().fold((min[0], max[0]), |range, &x| spanning(range, (x, x)))
 }
 
 /// x, or the bound that it is beyond.

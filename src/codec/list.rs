@@ -7,14 +7,16 @@ use crate::tensor::Real;
 #[derive(Debug)]
 pub(super) struct ListGrid<T> {
     levels: Vec<T>,
+    /// The same where there are at most 256, and NaN after them.
+    few_levels: Option<Box<[T; 256]>>,
     exact_levels: Vec<f64>,
     /// A number goes past a level if it is larger than this threshold after it; ties are in the thresholds, which are the largest numbers of
     /// the type that stay.
     thresholds: Vec<T>,
     /// A number below the first or above the second is outside by more than half the last gap.
     inside: (T, T),
-    /// The code of each level, and the position of each code.
-    codes: Vec<u32>,
+    /// The code of each level, where it is not the level's position; and the position of each code.
+    codes: Option<Vec<u32>>,
     positions: Vec<T>,
 }
 
@@ -70,7 +72,14 @@ impl<T: Real> ListGrid<T> {
         let gap = |a: usize, b: usize| (exact_levels[b] - exact_levels[a]).abs() / 2.0;
         let last = exact_levels.len() - 1;
         let inside = (exact_levels[0] - gap(0, 1.min(last)), exact_levels[last] + gap(last.saturating_sub(1), last));
-        Self { levels, exact_levels, thresholds, inside: (T::from_f64(inside.0), T::from_f64(inside.1)), codes, positions }
+        let inside = (T::from_f64(inside.0), T::from_f64(inside.1));
+        let are_positions = codes.iter().enumerate().all(|(position, &code)| position == code as usize);
+        let few_levels = (levels.len() <= 256).then(|| {
+            let mut few = Box::new([T::from_f64(f64::NAN); 256]);
+            few[..levels.len()].copy_from_slice(&levels);
+            few
+        });
+        Self { levels, few_levels, exact_levels, thresholds, inside, codes: (!are_positions).then_some(codes), positions }
     }
 
     pub(super) fn last_position(&self) -> usize {
@@ -81,10 +90,12 @@ impl<T: Real> ListGrid<T> {
     #[inline(always)]
     pub(super) fn positions(&self, numbers: &mut [T], rounding: Rounding, index: usize) {
         let (below, above) = (-T::ONE, T::from_f64(self.levels.len() as f64));
+        // In registers: the compiler cannot know that writing positions leaves them as they are.
+        let inside = self.inside;
         let outside = |x: T, position: T| {
-            if x < self.inside.0 {
+            if x < inside.0 {
                 below
-            } else if x > self.inside.1 {
+            } else if x > inside.1 {
                 above
             } else {
                 position
@@ -100,22 +111,30 @@ impl<T: Real> ListGrid<T> {
                 *x = outside(*x, T::from_f64((position + usize::from(rises)) as f64));
             }
         } else if self.thresholds.len() <= COMPARED {
-            // As many at a time as stay in registers.
-            const PIECE: usize = 32;
-            let (pieces, rest) = numbers.as_chunks_mut::<PIECE>();
-            for numbers in pieces {
-                let mut positions = [0_u32; PIECE];
-                for &threshold in &self.thresholds {
-                    for lane in 0..PIECE {
+            // A piece at a time, which stays in the first-level cache.
+            const PIECE: usize = 128;
+            let mut passed = [0_u32; PIECE];
+            let (fours, rest) = self.thresholds.as_chunks::<4>();
+            for numbers in numbers.chunks_mut(PIECE) {
+                let passed = &mut passed[..numbers.len()];
+                passed.fill(0);
+                // Loops over elements, of which the compiler makes vectors whatever surrounds them. Four thresholds at a time: fewer sums are written.
+                for &[a, b, c, d] in fours {
+                    for (passed, &mut x) in passed.iter_mut().zip(&mut *numbers) {
+                        let of_four = u32::from(x > a) + u32::from(x > b) + u32::from(x > c) + u32::from(x > d);
                         // A sum that is checked for overflow is not made in vectors.
-                        positions[lane] = positions[lane].wrapping_add(u32::from(numbers[lane] > threshold));
+                        *passed = passed.wrapping_add(of_four);
                     }
                 }
-                for lane in 0..PIECE {
-                    numbers[lane] = outside(numbers[lane], T::from_small(positions[lane]));
+                for &threshold in rest {
+                    for (passed, &mut x) in passed.iter_mut().zip(&mut *numbers) {
+                        *passed = passed.wrapping_add(u32::from(x > threshold));
+                    }
+                }
+                for (passed, x) in passed.iter().zip(numbers) {
+                    *x = outside(*x, T::from_small(*passed));
                 }
             }
-            rest.iter_mut().for_each(|x| *x = outside(*x, T::from_f64(self.search(*x) as f64)));
         } else {
             numbers.iter_mut().for_each(|x| *x = outside(*x, T::from_f64(self.search(*x) as f64)));
         }
@@ -129,17 +148,31 @@ impl<T: Real> ListGrid<T> {
     #[inline(always)]
     pub(super) fn levels(&self, positions: &mut [T]) {
         let nan = T::from_f64(f64::NAN);
-        let (levels, last) = (&self.levels[..], self.last_position());
-        for position in positions {
-            let level = levels[(position.small_to_u32() as usize).min(last)];
-            *position = if *position >= T::ZERO { level } else { nan };
+        let level_or_nan = |position: T, level: T| if position >= T::ZERO { level } else { nan };
+        if let Some(levels) = &self.few_levels {
+            for position in positions {
+                // Such an index needs no test.
+                *position = level_or_nan(*position, levels[usize::from(position.small_to_u32() as u8)]);
+            }
+        } else {
+            for position in positions {
+                let level = self.levels.get(position.small_to_u32() as usize).copied().unwrap_or(nan);
+                *position = level_or_nan(*position, level);
+            }
         }
     }
 
-    /// The code of the level at a position.
+    /// The codes of the levels at these positions.
     #[inline(always)]
-    pub(super) fn pattern(&self, position: u32) -> u32 {
-        self.codes.get(position as usize).copied().unwrap_or(0)
+    pub(super) fn patterns(&self, positions: &[T], patterns: &mut [u32]) {
+        for (pattern, position) in patterns.iter_mut().zip(positions) {
+            *pattern = position.small_to_u32();
+        }
+        if let Some(codes) = &self.codes {
+            for pattern in patterns {
+                *pattern = codes.get(*pattern as usize).copied().unwrap_or(0);
+            }
+        }
     }
 
     /// The position of a code's level; NaN of a code that there is not.

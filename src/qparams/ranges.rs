@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use crate::granularity::{Belonging, Layout};
 use crate::simd::for_vectors;
-use crate::tensor::{Real, TASK_LEN, min_max, spanning};
+use crate::tensor::{Real, TASK_LEN, min_max, min_max_in, spanning};
 
 /// The smallest and the largest value of each block that were met so far.
 #[derive(Debug, Clone)]
@@ -73,8 +73,11 @@ for_vectors! {
         }
         let (first, rest) = values.split_at((length - passed).min(values.len()));
         let mut ranges = Vec::with_capacity(rest.len().div_ceil(length) + 1);
-        ranges.push(min_max(first));
-        ranges.extend(rest.chunks(length).map(min_max));
+        ranges.push(min_max_in::<V, T>(first));
+        // Not by an iterator's `map`, which may be compiled without these vectors.
+        for run in rest.chunks(length) {
+            ranges.push(min_max_in::<V, T>(run));
+        }
         ranges
     }
 }
