@@ -1,5 +1,7 @@
 //! The one error type. Every variant carries the numbers and says what to do.
 
+use std::sync::Arc;
+
 use polars::prelude::PolarsError;
 
 use crate::dtype::Dtype;
@@ -11,6 +13,20 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// Something is wrong at a place: with a tensor, under a scheme, in a block, as far as they are known. What is wrong, [`Error::cause`] tells: all other
+    /// variants say nothing of schemes and blocks.
+    #[error("{}: {cause}", at(tensor.as_deref(), scheme.as_deref(), *block))]
+    At {
+        /// The tensor's name.
+        tensor: Option<String>,
+        /// The scheme's, or another quantizer's, name.
+        scheme: Option<String>,
+        /// The block (channel, group or rectangle), from 0, row by row.
+        block: Option<usize>,
+        /// What is wrong.
+        cause: Arc<Error>,
+    },
+
     /// A tensor without values.
     #[error("tensor `{name}` is empty: give it at least one value")]
     Empty {
@@ -155,11 +171,9 @@ pub enum Error {
 
     /// A scale that is larger than the type it is stored in holds.
     #[error(
-        "block {block} needs a scale of {scale:?}, which is more than {format} holds: store scales in another format, or give the tensor a scale of its own"
+        "a scale of {scale:?} is needed, which is more than {format} holds: store scales in another format, or give the tensor a scale of its own"
     )]
     ScaleOverflow {
-        /// The block, from 0.
-        block: usize,
         /// The scale it needs.
         scale: f64,
         /// The format scales are stored in.
@@ -168,11 +182,9 @@ pub enum Error {
 
     /// A scale that is so small that the type it is stored in makes it 0.
     #[error(
-        "block {block} needs a scale of {scale:?}, which is less than {format} holds: store scales in another format, or give the tensor a scale of its own"
+        "a scale of {scale:?} is needed, which is less than {format} holds: store scales in another format, or give the tensor a scale of its own"
     )]
     ScaleUnderflow {
-        /// The block, from 0.
-        block: usize,
         /// The scale it needs.
         scale: f64,
         /// The format scales are stored in.
@@ -180,12 +192,8 @@ pub enum Error {
     },
 
     /// A minimum that is larger than the type it is stored in holds.
-    #[error(
-        "block {block} has a minimum of {minimum:?}, which is more than {format} holds: store scales and minimums in another format"
-    )]
+    #[error("the minimum is {minimum:?}, which is more than {format} holds: store scales and minimums in another format")]
     MinimumOverflow {
-        /// The block, from 0.
-        block: usize,
         /// Its minimum.
         minimum: f64,
         /// The format scales and minimums are stored in.
@@ -301,11 +309,9 @@ pub enum Error {
 
     /// A search for the best scale that would take too long.
     #[error(
-        "the best scale for the {elements} values of block {block} was not found in time (the best so far may be off by a share of {gap:.1e}): take smaller blocks or fewer bits"
+        "the best scale for {elements} values was not found in time (the best so far may be off by a share of {gap:.1e}): take smaller blocks or fewer bits"
     )]
     SearchTooLong {
-        /// The block, from 0.
-        block: usize,
         /// Its values.
         elements: usize,
         /// How far the error of the best scale found may be above the least, relative to it; infinite if nothing is known.
@@ -356,13 +362,11 @@ pub enum Error {
 
     /// The formula gives a scale of 0 (a constant block, a range too small for the type), which nothing can be divided by.
     #[error(
-        "block {block}, {min:?} to {max:?}, gives a scale of {scale:?} under the original's formula, which nothing can be divided by: use the onnx convention, which widens the range to contain 0"
+        "the range {min:?} to {max:?} gives a scale of {scale:?} under the original's formula, which nothing can be divided by: use the onnx convention, which widens the range to contain 0"
     )]
     ZeroScale {
         /// The scale: 0, or so small that its reciprocal overflows.
         scale: f64,
-        /// The block (channel or group), from 0.
-        block: usize,
         /// The smallest value of the block.
         min: f64,
         /// The largest value of the block.
@@ -370,21 +374,17 @@ pub enum Error {
     },
 
     /// A percentile that keeps nothing but zeros of a block that has more: no step size follows from it.
-    #[error("calibration {calibration} keeps only zeros of block {block}, which has other values too: keep a larger share")]
+    #[error("calibration {calibration} keeps only zeros, though there are other values: keep a larger share")]
     CalibratedToZero {
-        /// The block (channel or group), from 0.
-        block: usize,
         /// The calibration's name.
         calibration: String,
     },
 
     /// A zero point that no 64-bit integer holds.
     #[error(
-        "block {block}, {min:?} to {max:?}, needs a zero point of {zero_point:?}, which is outside 64-bit integers: its range is too small for its distance from 0"
+        "the range {min:?} to {max:?} needs a zero point of {zero_point:?}, which is outside 64-bit integers: its range is too small for its distance from 0"
     )]
     ZeroPointOverflow {
-        /// The block (channel or group), from 0.
-        block: usize,
         /// The smallest value of the block.
         min: f64,
         /// The largest value of the block.
@@ -434,23 +434,19 @@ pub enum Error {
     },
 
     /// A given scale that nothing can be divided by. Powers of two, and scales below a second level, may have a reciprocal that is not finite.
-    #[error("scale {scale:?} of block {block} cannot be used: a scale is finite, above 0, with a finite reciprocal in {dtype}")]
+    #[error("scale {scale:?} cannot be used: a scale is finite, above 0, with a finite reciprocal in {dtype}")]
     Scale {
         /// The scale given.
         scale: f64,
-        /// The block it belongs to, from 0.
-        block: usize,
         /// The type computed in.
         dtype: Dtype,
     },
 
     /// A given zero point that is not a code.
-    #[error("zero point {zero_point} of block {block} is outside {quant_min} to {quant_max}")]
+    #[error("zero point {zero_point} is outside {quant_min} to {quant_max}")]
     ZeroPoint {
         /// The zero point given.
         zero_point: i64,
-        /// The block it belongs to, from 0.
-        block: usize,
         /// The smallest code.
         quant_min: i32,
         /// The largest code.
@@ -458,34 +454,28 @@ pub enum Error {
     },
 
     /// A given zero point where the mapping fixes it.
-    #[error("zero point {zero_point} of block {block} is not possible under `{scheme}`, which has it at {fixed}")]
+    #[error("zero point {zero_point} is not possible under `{scheme}`, which has it at {fixed}")]
     FixedZeroPoint {
         /// The scheme's name.
         scheme: String,
         /// The zero point given.
         zero_point: i64,
-        /// The block it belongs to, from 0.
-        block: usize,
         /// Where it is.
         fixed: i64,
     },
 
     /// A given minimum that is no number.
-    #[error("minimum {minimum:?} of block {block} cannot be used: it must be finite")]
+    #[error("minimum {minimum:?} cannot be used: it must be finite")]
     Minimum {
         /// The minimum given.
         minimum: f64,
-        /// The block it belongs to, from 0.
-        block: usize,
     },
 
     /// A given zero point that the type computed in rounds to another number.
-    #[error("zero point {zero_point} of block {block} is not exact in {dtype}: no code would be where it says")]
+    #[error("zero point {zero_point} is not exact in {dtype}: no code would be where it says")]
     ZeroPointInexact {
         /// The zero point given.
         zero_point: i64,
-        /// The block it belongs to, from 0.
-        block: usize,
         /// The type computed in.
         dtype: Dtype,
     },
@@ -597,17 +587,6 @@ pub enum Error {
         there_are: String,
     },
 
-    /// A tensor under a quantizer, where all rows of a report failed: the first one.
-    #[error("tensor `{tensor}` under `{scheme}`: {cause}")]
-    Row {
-        /// The tensor's name.
-        tensor: String,
-        /// The quantizer's name.
-        scheme: String,
-        /// Why.
-        cause: std::sync::Arc<Error>,
-    },
-
     /// Blocks so large that they do not fit in memory at once, which this calibration needs.
     #[error(
         "calibration {calibration} looks at all values of a block at once, and blocks have up to {elements} here: take smaller blocks, such as g128, or give it an Observer::histogram"
@@ -664,20 +643,81 @@ pub enum Error {
 }
 
 impl Error {
+    /// What is wrong, without the place: of [`Error::At`] its cause, else the error itself.
+    ///
+    /// ```
+    /// # use quantlens::{Convention, Error, Scheme, Tensor};
+    /// let constant = Tensor::from_vec("w", vec![3.0, 3.0])?;
+    /// let error = Scheme::asymmetric(8).with_convention(Convention::Original).qparams(&constant).unwrap_err();
+    /// assert!(matches!(error.cause(), Error::ZeroScale { min: 3.0, max: 3.0, .. }));
+    /// assert_eq!(error.block(), Some(0));
+    /// assert!(error.to_string().starts_with("tensor `w` under `uint8-asym-original`, block 0: the range 3.0 to 3.0 gives a scale of 0.0"));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn cause(&self) -> &Self {
+        match self {
+            Self::At { cause, .. } => cause.cause(),
+            cause => cause,
+        }
+    }
+
+    /// The block (channel, group or rectangle) that it is about, from 0, row by row, if it is about one.
+    pub fn block(&self) -> Option<usize> {
+        match self {
+            Self::At { block, .. } => *block,
+            _ => None,
+        }
+    }
+
+    /// The same, in this block.
+    pub(crate) fn in_block(self, block: usize) -> Self {
+        Self::At { tensor: None, scheme: None, block: Some(block), cause: Arc::new(self) }
+    }
+
     /// The error of a piece of a tensor, with blocks numbered as in the tensor: the piece's first has this number.
     pub(crate) fn in_blocks_from(mut self, first: usize) -> Self {
-        match &mut self {
-            Self::ScaleOverflow { block, .. }
-            | Self::ScaleUnderflow { block, .. }
-            | Self::MinimumOverflow { block, .. }
-            | Self::SearchTooLong { block, .. }
-            | Self::ZeroScale { block, .. }
-            | Self::CalibratedToZero { block, .. }
-            | Self::ZeroPointOverflow { block, .. } => *block += first,
-            _ => {}
+        if let Self::At { block: Some(block), .. } = &mut self {
+            *block += first;
         }
         self
     }
+
+    /// The same with the names of the tensor and the scheme, if it is about a place in them.
+    pub(crate) fn named(mut self, name: &str, scheme_name: &str) -> Self {
+        if let Self::At { tensor, scheme, .. } = &mut self {
+            tensor.get_or_insert_with(|| name.to_owned());
+            scheme.get_or_insert_with(|| scheme_name.to_owned());
+        }
+        self
+    }
+
+    /// The error of a tensor under a scheme, whatever it is about.
+    pub(crate) fn of(cause: Arc<Self>, name: &str, scheme_name: &str) -> Self {
+        let (block, cause) = match &*cause {
+            Self::At { block, cause, .. } => (*block, Arc::clone(cause)),
+            _ => (None, cause),
+        };
+        Self::At { tensor: Some(name.to_owned()), scheme: Some(scheme_name.to_owned()), block, cause }
+    }
+
+    /// What stands in a row that has the names already.
+    pub(crate) fn without_names(&self) -> String {
+        match self {
+            Self::At { block: Some(block), cause, .. } => format!("block {block}: {cause}"),
+            error => error.cause().to_string(),
+        }
+    }
+}
+
+/// The place of [`Error::At`].
+fn at(tensor: Option<&str>, scheme: Option<&str>, block: Option<usize>) -> String {
+    let names = match (tensor, scheme) {
+        (Some(tensor), Some(scheme)) => Some(format!("tensor `{tensor}` under `{scheme}`")),
+        (Some(tensor), None) => Some(format!("tensor `{tensor}`")),
+        (None, scheme) => scheme.map(|scheme| format!("`{scheme}`")),
+    };
+    let block = block.map(|block| format!("block {block}"));
+    [names, block].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 /// Which part of a file an error is about.

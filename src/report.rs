@@ -183,7 +183,7 @@ impl Quantizer for Scheme {
 /// ```
 ///
 /// # Errors
-/// [`Error::Nothing`] without tensors or schemes; where all rows failed [`Error::Row`], which says why the first did (of a report with one row its
+/// [`Error::Nothing`] without tensors or schemes; where all rows failed [`Error::At`], which says why the first did (of a report with one row its
 /// error itself); [`Error::Interrupted`] within a fraction of a second, but for calibrations that search. It says how far it is by [`crate::progress`].
 pub fn report<Q: Quantizer>(source: &(impl Source + ?Sized), schemes: &[Q]) -> Result<DataFrame> {
     frame_of_rows(&report_rows(source, schemes)?)

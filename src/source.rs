@@ -117,15 +117,20 @@ pub(crate) fn no_tensor(wanted: String, infos: &[TensorInfo]) -> Error {
     Error::NoTensor { wanted, there_are: if names.is_empty() { "none".to_owned() } else { names } }
 }
 
+impl Tensor {
+    pub(crate) fn info(&self) -> TensorInfo {
+        TensorInfo {
+            name: self.name().to_owned(),
+            shape: self.shape().to_vec(),
+            dtype: self.dtype(),
+            stored: self.dtype().to_string(),
+        }
+    }
+}
+
 impl Source for [Tensor] {
     fn infos(&self) -> Vec<TensorInfo> {
-        let info = |tensor: &Tensor| TensorInfo {
-            name: tensor.name().to_owned(),
-            shape: tensor.shape().to_vec(),
-            dtype: tensor.dtype(),
-            stored: tensor.dtype().to_string(),
-        };
-        self.iter().map(info).collect()
+        self.iter().map(Tensor::info).collect()
     }
 
     fn read<'a>(&'a self, tensor: usize, elements: Range<usize>, _: &'a mut TileBuffer) -> Result<Slice<'a>> {

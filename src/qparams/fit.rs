@@ -24,7 +24,7 @@ impl Scheme {
     /// Calibrates: the scale, and the zero point or minimum, of each block of this tensor.
     ///
     /// # Errors
-    /// An invalid scheme; [`Error::Axis`]; [`Error::RangeOverflow`] where max - min overflows the data's type;
+    /// An invalid scheme; [`Error::Axis`]; as cause of an [`Error::At`] with the block: [`Error::RangeOverflow`] where max - min overflows the data's type;
     /// [`Error::ScaleOverflow`] and [`Error::ScaleUnderflow`] where the type that scales are stored in cannot hold one; under the
     /// original's convention, [`Error::ZeroScale`] and [`Error::ZeroPointOverflow`] where its formulas give a scale of 0 (or one
     /// whose reciprocal overflows) or leave 64-bit integers; [`Error::CalibratedToZero`] where a percentile keeps only zeros. Of
@@ -37,6 +37,7 @@ impl Scheme {
             let range = Some((Real::from_f64(tensor.min()), Real::from_f64(tensor.max())));
             qparams_of(*self, values, &layout, range, None)
         })
+        .map_err(|error| error.named(tensor.name(), &self.to_string()))
     }
 
     /// [`Scheme::qparams`], and what the parameters of each block would be if nothing had to be stored.
@@ -49,6 +50,7 @@ impl Scheme {
             let fits = fits(*self, &blocks)?;
             Ok((of_fits(*self, &fits, None)?, ideals(*self, &blocks, &fits)?))
         })
+        .map_err(|error: Error| error.named(tensor.name(), &self.to_string()))
     }
 }
 
@@ -183,8 +185,8 @@ fn of_fits<T: Real>(scheme: Scheme, fits: &[Fit<T>], tensor_magnitude: Option<T>
         let (scale, format) =
             (scales[block], storage.second.map_or_else(|| storage.format.to_string(), |second| second.to_string()));
         return Err(match scale > 0.0 {
-            true => Error::ScaleOverflow { block, scale, format },
-            false => Error::ScaleUnderflow { block, scale, format },
+            true => Error::ScaleOverflow { scale, format }.in_block(block),
+            false => Error::ScaleUnderflow { scale, format }.in_block(block),
         });
     }
     let is_minimum = scheme.mapping() == Mapping::Minimum;
@@ -199,12 +201,10 @@ fn pairs<T: Real>(scheme: Scheme, fits: &[Fit<T>]) -> Result<Vec<Pair<T>>> {
         _ => None,
     };
     let furthest = furthest(scheme);
-    let pair = |(block, fit): (usize, &Fit<T>)| {
-        let stored = Stored { scheme, codec: codec.as_ref(), block, magnitude: fit.magnitude(), furthest };
+    let pair = |fit: &Fit<T>| {
+        let stored = Stored { scheme, codec: codec.as_ref(), magnitude: fit.magnitude(), furthest };
         match *fit {
-            Fit::Range(min, max) => {
-                Problem { scheme, block, min, max, furthest, smallest: Smallest::OfConvention }.solve(&stored)
-            }
+            Fit::Range(min, max) => Problem { scheme, min, max, furthest, smallest: Smallest::OfConvention }.solve(&stored),
             Fit::Scale { scale, .. } => {
                 let middle = T::from_f64(scheme.middle_code().into());
                 Ok(Pair { scale: stored.store(searched(scheme, scale))?, offset: middle })
@@ -214,7 +214,7 @@ fn pairs<T: Real>(scheme: Scheme, fits: &[Fit<T>]) -> Result<Vec<Pair<T>>> {
             }
         }
     };
-    fits.iter().enumerate().map(pair).collect()
+    fits.iter().enumerate().map(|(block, fit)| pair(fit).map_err(|error| error.in_block(block))).collect()
 }
 
 /// What nothing was stored of. A search for scales that are stored in few bits looks among those: here it is asked again, for the best of all; where that
@@ -227,10 +227,10 @@ fn ideals<T: Real>(scheme: Scheme, blocks: &impl Blocks<T>, found: &[Fit<T>]) ->
         None
     };
     let furthest = furthest(scheme);
-    let ideal = |(block, (fit, (min, max))): (usize, (&Fit<T>, (T, T)))| match *fit {
+    let ideal = |(fit, (min, max)): (&Fit<T>, (T, T))| match *fit {
         Fit::Range(low, high) => {
             let (low, high, min, max) = (low.to_f64(), high.to_f64(), min.to_f64(), max.to_f64());
-            let problem = Problem { scheme, block, min: low, max: high, furthest, smallest: Smallest::Any };
+            let problem = Problem { scheme, min: low, max: high, furthest, smallest: Smallest::Any };
             let Pair { scale, offset } = problem.solve(&AsItIs)?;
             // A symmetric range may reach beyond the values, and may leave all of them outside.
             let inside = (low.max(min).min(high.min(max)), high.min(max));
@@ -245,7 +245,8 @@ fn ideals<T: Real>(scheme: Scheme, blocks: &impl Blocks<T>, found: &[Fit<T>]) ->
             Ok(Ideal { calibrated: None, inside, scale: scale.to_f64(), offset: zero_point as f64 })
         }
     };
-    again.as_deref().unwrap_or(found).iter().zip(blocks.ranges()).enumerate().map(ideal).collect()
+    let pairs = again.as_deref().unwrap_or(found).iter().zip(blocks.ranges());
+    pairs.enumerate().map(|(block, pair)| ideal(pair).map_err(|error: Error| error.in_block(block))).collect()
 }
 
 /// Nothing is lost in storing.
@@ -273,7 +274,7 @@ fn fits<T: Real>(scheme: Scheme, blocks: &impl Blocks<T>) -> Result<Vec<Fit<T>>>
     let levels = search_levels(scheme);
     let fit = |block| {
         let (values, counts) = blocks.values(block);
-        fit(scheme, block, Sample::new(&values, &counts), &levels)
+        fit(scheme, Sample::new(&values, &counts), &levels).map_err(|error| error.in_block(block))
     };
     let fits: Vec<Result<Fit<T>>> = (0..blocks.count()).into_par_iter().map(fit).collect();
     // Collected in order first: of several errors the first block's is told, whichever thread came first.
@@ -288,7 +289,7 @@ fn search_levels(scheme: Scheme) -> Vec<f64> {
     }
 }
 
-fn fit<T: Real>(scheme: Scheme, block: usize, sample: Sample<T>, levels: &[f64]) -> Result<Fit<T>> {
+fn fit<T: Real>(scheme: Scheme, sample: Sample<T>, levels: &[f64]) -> Result<Fit<T>> {
     let calibration = scheme.calibration();
     let (min, max) = min_max(sample.values);
     let counts = sample.counts().unwrap_or_default();
@@ -309,7 +310,7 @@ fn fit<T: Real>(scheme: Scheme, block: usize, sample: Sample<T>, levels: &[f64])
             };
             let keeps_only_zeros = low == T::ZERO && high == T::ZERO && (min < T::ZERO || max > T::ZERO);
             return if keeps_only_zeros {
-                Err(Error::CalibratedToZero { block, calibration: calibration.to_string() })
+                Err(Error::CalibratedToZero { calibration: calibration.to_string() })
             } else {
                 Ok(Fit::Range(low, high))
             };
@@ -321,7 +322,7 @@ fn fit<T: Real>(scheme: Scheme, block: usize, sample: Sample<T>, levels: &[f64])
     let (quant_min, quant_max) = (scheme.quant_min(), scheme.quant_max());
     if scheme.mapping() == Mapping::Asymmetric {
         let found = optimal_scale_and_zero_point(values, quant_min.into(), quant_max.into(), power);
-        return Ok(match proven(found, block, values.values.len())? {
+        return Ok(match proven(found, values.values.len())? {
             Some(found) => Fit::ScaleAndZeroPoint { scale: T::from_f64(found.scale), zero_point: found.zero_point },
             None => Fit::Range(min, max),
         });
@@ -334,7 +335,7 @@ fn fit<T: Real>(scheme: Scheme, block: usize, sample: Sample<T>, levels: &[f64])
     let scale = if scheme.scale_format().is_power_of_two() {
         optimum::best_of(values, grid, powers_of_two(scheme, magnitude.to_f64()).into_iter(), power)
     } else {
-        let exact = proven(optimal_scale(values, grid, power), block, values.values.len())?.map(|found| found.scale);
+        let exact = proven(optimal_scale(values, grid, power), values.values.len())?.map(|found| found.scale);
         exact.map(|exact| {
             let stored = stored_scales(scheme, exact);
             optimum::best_of(values, grid, stored.into_iter(), power).unwrap_or(exact)
@@ -347,9 +348,9 @@ fn fit<T: Real>(scheme: Scheme, block: usize, sample: Sample<T>, levels: &[f64])
 }
 
 /// A search that ended early has found something, but not what was asked for.
-fn proven(found: Option<Optimum>, block: usize, elements: usize) -> Result<Option<Optimum>> {
+fn proven(found: Option<Optimum>, elements: usize) -> Result<Option<Optimum>> {
     match found {
-        Some(Optimum { gap, .. }) if gap > optimum::TOLERANCE => Err(Error::SearchTooLong { block, elements, gap }),
+        Some(Optimum { gap, .. }) if gap > optimum::TOLERANCE => Err(Error::SearchTooLong { elements, gap }),
         found => Ok(found),
     }
 }
@@ -396,7 +397,6 @@ struct Stored<'a, T> {
     scheme: Scheme,
     /// Of scales in a float format.
     codec: Option<&'a ScalarCodec>,
-    block: usize,
     /// Of the block's values, as calibrated.
     magnitude: T,
     /// Of the grid, as [`furthest`] says.
@@ -409,18 +409,18 @@ impl<T: Real> Store<T> for Stored<'_, T> {
         if format.is_power_of_two() {
             return self.power_of_two(scale);
         }
-        let (block, value, name) = (self.block, scale.to_f64(), || format.to_string());
+        let (value, name) = (scale.to_f64(), || format.to_string());
         match self.nearest(scale) {
             Some(stored) if stored > T::ZERO => Ok(stored),
-            Some(_) => Err(Error::ScaleUnderflow { block, scale: value, format: name() }),
-            None => Err(Error::ScaleOverflow { block, scale: value, format: name() }),
+            Some(_) => Err(Error::ScaleUnderflow { scale: value, format: name() }),
+            None => Err(Error::ScaleOverflow { scale: value, format: name() }),
         }
     }
 
     fn store_minimum(&self, minimum: T) -> Result<T> {
         let format = self.scheme.scale_format();
         let stored = if format.is_power_of_two() { Some(minimum) } else { self.nearest(minimum) };
-        let overflow = || Error::MinimumOverflow { block: self.block, minimum: minimum.to_f64(), format: format.to_string() };
+        let overflow = || Error::MinimumOverflow { minimum: minimum.to_f64(), format: format.to_string() };
         stored.ok_or_else(overflow)
     }
 }
@@ -467,7 +467,7 @@ impl<T: Real> Stored<'_, T> {
         let wanted = if amax == 0.0 { smallest } else { rule.exponent(amax, quotient, target) + fraction_bits };
         if wanted > largest {
             let (scale, format) = (power_of_two(wanted), self.scheme.scale_format().to_string());
-            return Err(Error::ScaleOverflow { block: self.block, scale, format });
+            return Err(Error::ScaleOverflow { scale, format });
         }
         Ok(T::from_f64(power_of_two(wanted.max(smallest) - fraction_bits)))
     }

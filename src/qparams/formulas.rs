@@ -18,8 +18,6 @@ pub(super) struct Pair<T> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Problem<T> {
     pub(super) scheme: Scheme,
-    /// For messages.
-    pub(super) block: usize,
     pub(super) min: T,
     pub(super) max: T,
     /// The magnitude of the grid's value furthest from 0, as [`furthest`] says: the same for all blocks.
@@ -232,7 +230,7 @@ impl<T: Real> Problem<T> {
         let (min, max) = (self.min.to_f64(), self.max.to_f64());
         let zero_point = -(self.min / scale).to_f64().round_ties_even();
         if zero_point.abs() >= i64::MAX as f64 {
-            return Err(Error::ZeroPointOverflow { block: self.block, min, max, zero_point });
+            return Err(Error::ZeroPointOverflow { min, max, zero_point });
         }
         Ok(Pair { scale, offset: T::from_f64(zero_point) })
     }
@@ -247,7 +245,7 @@ impl<T: Real> Problem<T> {
     fn divisible(&self, scale: T) -> Result<()> {
         if scale == T::ZERO || !(T::ONE / scale).is_finite() {
             let (min, max) = (self.min.to_f64(), self.max.to_f64());
-            return Err(Error::ZeroScale { block: self.block, min, max, scale: scale.to_f64() });
+            return Err(Error::ZeroScale { min, max, scale: scale.to_f64() });
         }
         Ok(())
     }

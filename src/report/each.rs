@@ -32,7 +32,7 @@ pub(super) fn any<Q: Quantizer>(quantizers: &[Q]) -> Vec<&dyn Quantizer> {
 /// Runs a step for each tensor, in order, under each quantizer, in order. One tensor at a time is in memory.
 ///
 /// # Errors
-/// [`Error::Nothing`] without tensors or quantizers; [`Error::Interrupted`] between two steps; [`Error::Row`] of the first step that fails.
+/// [`Error::Nothing`] without tensors or quantizers; [`Error::Interrupted`] between two steps; [`Error::At`] with the names of the first step that fails.
 pub(super) fn each_pair(
     what: &'static str,
     source: &dyn Source,
@@ -68,7 +68,7 @@ pub(super) fn one_step<R>(work: &mut Work<'static>, step: impl FnOnce() -> Resul
 fn of_row(error: Error, tensor: &str, quantizer: &dyn Quantizer) -> Error {
     match error {
         interrupted @ Error::Interrupted { .. } => interrupted,
-        cause => Error::Row { tensor: tensor.to_owned(), scheme: quantizer.name(), cause: std::sync::Arc::new(cause) },
+        cause => Error::of(std::sync::Arc::new(cause), tensor, &quantizer.name()),
     }
 }
 

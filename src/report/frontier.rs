@@ -184,7 +184,7 @@ fn best_scale_mse(scheme: Scheme, tensor: &Tensor, x: &[f64]) -> Result<Option<f
             let y = best.to_f64_vec();
             Ok(Some(sum(x.len(), |i| (x[i] - y[i]) * (x[i] - y[i])) / x.len() as f64))
         }
-        Err(crate::error::Error::SearchTooLong { .. }) => Ok(None),
+        Err(error) if matches!(error.cause(), crate::error::Error::SearchTooLong { .. }) => Ok(None),
         Err(error) => Err(error),
     }
 }

@@ -279,12 +279,12 @@ fn lint_pair(tensor: &Tensor, quantizer: &dyn Quantizer, findings: &mut Findings
         Ok(row) => row,
         Err(error @ Error::Interrupted { .. }) => return Err(error),
         Err(error) => {
-            let lint = match error {
+            let lint = match error.cause() {
                 Error::ScaleOverflow { .. } => Lint::ScaleOverflow,
                 Error::ScaleUnderflow { .. } => Lint::ScaleUnderflow,
                 _ => Lint::CannotQuantize,
             };
-            findings.add(lint, Severity::Error, 1, 1, error.to_string());
+            findings.add(lint, Severity::Error, 1, 1, error.without_names());
             return Ok(());
         }
     };

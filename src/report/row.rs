@@ -106,7 +106,7 @@ impl ReportRow {
             clipped_fraction: None,
             levels_used: None,
             code_entropy_bits: None,
-            error: Some(error.to_string()),
+            error: Some(error.without_names()),
         }
     }
 

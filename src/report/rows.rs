@@ -44,9 +44,9 @@ pub(super) fn rows_of(source: &dyn Source, quantizers: &[&dyn Quantizer]) -> Res
     match first_error {
         Some((tensor, scheme, cause)) if rows.iter().all(|row| row.error.is_some()) => Err(match Arc::try_unwrap(cause) {
             // Of a single row there is no doubt whose it is.
-            Ok(cause) if rows.len() == 1 => cause,
-            Ok(cause) => Error::Row { tensor, scheme, cause: Arc::new(cause) },
-            Err(cause) => Error::Row { tensor, scheme, cause },
+            Ok(cause) if rows.len() == 1 => cause.named(&tensor, &scheme),
+            Ok(cause) => Error::of(Arc::new(cause), &tensor, &scheme),
+            Err(cause) => Error::of(cause, &tensor, &scheme),
         }),
         _ => Ok(rows),
     }
@@ -54,18 +54,14 @@ pub(super) fn rows_of(source: &dyn Source, quantizers: &[&dyn Quantizer]) -> Res
 
 /// The row of one tensor in memory under one quantizer.
 pub(crate) fn row_of(tensor: &Tensor, quantizer: &dyn Quantizer) -> Result<ReportRow> {
-    let infos = tensor.infos();
     let mut work = Work::new("report", tensor.len()).in_units("values");
-    let mut outcomes = Vec::new();
-    for info in &infos {
-        outcomes = outcomes_of(tensor, 0, info, &[quantizer], &mut work)?;
-    }
-    match outcomes.pop() {
+    let outcomes = outcomes_of(tensor, 0, &tensor.info(), &[quantizer], &mut work)?;
+    match outcomes.into_iter().next() {
         Some(Ok(row)) => Ok(row),
-        Some(Err(cause)) => Err(Arc::try_unwrap(cause).unwrap_or_else(|cause| {
-            let (tensor, scheme) = (tensor.name().to_owned(), quantizer.name());
-            Error::Row { tensor, scheme, cause }
-        })),
+        Some(Err(cause)) => Err(match Arc::try_unwrap(cause) {
+            Ok(cause) => cause.named(tensor.name(), &quantizer.name()),
+            Err(cause) => Error::of(cause, tensor.name(), &quantizer.name()),
+        }),
         None => Err(Error::Empty { name: tensor.name().to_owned() }),
     }
 }

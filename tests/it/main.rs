@@ -1,5 +1,15 @@
 //! One test binary; modules mirror `src/`. `naive` is the slow, obvious version that everything fast is compared with.
 
+/// Whether a result is an error with such a cause, perhaps in this block.
+macro_rules! fails {
+    ($result:expr, $cause:pat) => {
+        matches!(&$result, Err(error) if matches!(error.cause(), $cause))
+    };
+    ($result:expr, $cause:pat, in block $block:expr) => {
+        matches!(&$result, Err(error) if matches!(error.cause(), $cause) && error.block() == Some($block))
+    };
+}
+
 mod naive;
 
 mod bad_input;
