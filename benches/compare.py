@@ -90,13 +90,13 @@ def main():
         packed = {name: (Path(folder) / name).read_bytes() for name in ["q4_0", "q4_k"]}
 
     mine = ours["seconds"]
-    times["reading the array (numpy max)"] = (seconds(9, lambda: np.max(x)), "two")
-    times["the original's formulas in numpy, 2 schemes"] = (seconds(3, lambda: original(x)), "two")
+    times["reading the array (numpy max)"] = (seconds(9, lambda: np.max(x)), "two, from values")
+    times["the original's formulas in numpy, 2 schemes"] = (seconds(3, lambda: original(x)), "two, from values")
     checks.append(("mse of the original's formulas", original(x.astype(np.float64)), ours["original mse"], 1e-4))
     times["numpy.percentile of |x|"] = (seconds(3, lambda: np.percentile(np.abs(x), 99.9)), "percentile")
     checks.append(("percentile", [np.percentile(np.abs(x), 99.9)], [ours["percentile"]], 1e-6))
     with_error, alone = onnx_session(True), onnx_session(False)
-    times["ONNX Runtime, 1 scheme: quantize, dequantize, mse"] = (seconds(9, lambda: with_error.run(None, {"x": x})), "two")
+    times["ONNX Runtime, 1 scheme: quantize, dequantize, mse"] = (seconds(9, lambda: with_error.run(None, {"x": x})), "two, from values")
     times["ONNX Runtime, DynamicQuantizeLinear alone"] = (seconds(9, lambda: alone.run(None, {"x": x})), "int8-sym")
     # ONNX Runtime adds 32 Mi squares in f32, which costs it the third digit.
     checks.append(("mse of ONNX Runtime", with_error.run(None, {"x": x}), ours["mse"][:1], 1e-2))
@@ -115,12 +115,12 @@ def main():
             assert abs(a - b) <= tolerance * abs(a), (name, a, b)
     print(f"results agree: {', '.join(name for name, *_ in checks)}\n")
     print(f"{x.size >> 20} Mi f32 values, {os.cpu_count()} threads")
-    print(f"{'instead of quantlens':<52}{'ms':>9}  {'quantlens':<14}{'ms':>9}{'times as fast':>15}")
+    print(f"{'instead of quantlens':<52}{'ms':>9}  {'quantlens':<17}{'ms':>9}{'times as fast':>15}")
     for name, (theirs, work) in times.items():
-        print(f"{name:<52}{theirs * 1e3:>9.1f}  {work:<14}{mine[work] * 1e3:>9.1f}{theirs / mine[work]:>15.2f}")
+        print(f"{name:<52}{theirs * 1e3:>9.1f}  {work:<17}{mine[work] * 1e3:>9.1f}{theirs / mine[work]:>15.2f}")
     print(f"\n{'a report of one scheme':<52}{'ms':>9}{'G values/s':>12}")
     for name in mine:
-        if name not in ("two", "sweep of 2", "sweep of 14", "percentile"):
+        if name not in ("two, from values", "sweep of 2", "sweep of 14", "percentile"):
             print(f"{name:<52}{mine[name] * 1e3:>9.1f}{x.size / mine[name] / 1e9:>12.2f}")
     further = (mine["sweep of 14"] - mine["sweep of 2"]) / 12 / x.size
     print(f"{'each further integer scheme of a sweep':<52}{further * x.size * 1e3:>9.1f}{1e-9 / further:>12.2f}   {further * 1e9:.2f} ns a value")

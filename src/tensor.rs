@@ -435,9 +435,10 @@ pub(crate) const TASK_LEN: usize = 1 << 18;
 fn finite_min_max<T: Real>(name: &str, values: &[T]) -> Result<(T, T)> {
     let ((min, max), finite) = values
         .par_chunks(TASK_LEN)
-        .map(|chunk| {
-            let (min, max) = min_max(chunk);
-            ((min, max), all_finite(chunk))
+        .map(|task| {
+            // Each piece twice, the second time from the first-level cache.
+            let pieces = task.chunks(1 << 12).map(|piece| (min_max(piece), all_finite(piece)));
+            pieces.reduce(|a, b| (spanning(a.0, b.0), a.1 & b.1)).unwrap_or(((T::ZERO, T::ZERO), true))
         })
         .reduce_with(|a, b| (spanning(a.0, b.0), a.1 && b.1))
         .unwrap_or(((T::ZERO, T::ZERO), true));
