@@ -92,7 +92,8 @@ impl FromStr for TableFormat {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let unknown = || Error::Table { reason: format!("`{text}` is no format of tables: they are json, ndjson, csv and parquet") };
+        let unknown =
+            || Error::Table { reason: format!("`{text}` is no format of tables: they are json, ndjson, csv and parquet") };
         Self::ALL.into_iter().find(|format| format.to_string() == text).ok_or_else(unknown)
     }
 }

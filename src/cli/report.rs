@@ -283,7 +283,7 @@ pub fn without_file(table: &Table, files: &[Selection]) -> Table {
 }
 
 /// A report of each file.
-fn measure(files: &[Selection], schemes: &Schemes) -> Result<Measured, Stop> {
+pub fn measure(files: &[Selection], schemes: &Schemes) -> Result<Measured, Stop> {
     let fitting: Vec<Vec<&dyn Quantizer>> = files.iter().map(|file| fitting(file, schemes)).collect();
     let steps = files.iter().zip(&fitting).map(|(file, quantizers)| file.elements().saturating_mul(quantizers.len()));
     let _bar = Bar::new(steps.fold(0, usize::saturating_add));

@@ -129,7 +129,13 @@ pub fn kinds_of(table: &DataFrame, is_taken: bool) -> Result<Vec<Kind>> {
         if is_taken && column.name() == SCHEMA_COLUMN {
             return Err(failed(format!("a column cannot be called `{SCHEMA_COLUMN}` in this format: rename it, or write JSON")));
         }
-        let other = || failed(format!("column `{}` is {}: cast it to text, bool, i32, i64, u32, u64, f32 or f64", column.name(), column.dtype()));
+        let other = || {
+            failed(format!(
+                "column `{}` is {}: cast it to text, bool, i32, i64, u32, u64, f32 or f64",
+                column.name(),
+                column.dtype()
+            ))
+        };
         Kind::of(column.dtype()).ok_or_else(other)
     };
     table.columns().iter().map(kind).collect()

@@ -5,9 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ::parquet::basic::{Compression, IntType, LogicalType, Repetition, Type as Physical};
-use ::parquet::data_type::{
-    BoolType, ByteArray, ByteArrayType, DataType, DoubleType, FloatType, Int32Type, Int64Type,
-};
+use ::parquet::data_type::{BoolType, ByteArray, ByteArrayType, DataType, DoubleType, FloatType, Int32Type, Int64Type};
 use ::parquet::errors::ParquetError;
 use ::parquet::file::metadata::KeyValue;
 use ::parquet::file::properties::WriterProperties;
@@ -27,10 +25,12 @@ const KEY: &str = "quantlens.schema";
 pub fn write(table: &DataFrame, to: &mut (dyn Write + Send)) -> Result<()> {
     let kinds = kinds_of(table, false)?;
     let columns = table.columns().iter().zip(&kinds);
-    let fields = columns.map(|(column, kind)| Ok(Arc::new(field(column.name(), *kind)?))).collect::<Result<Vec<_>, ParquetError>>();
+    let fields =
+        columns.map(|(column, kind)| Ok(Arc::new(field(column.name(), *kind)?))).collect::<Result<Vec<_>, ParquetError>>();
     let schema_of_file = Type::group_type_builder("table").with_fields(fields.map_err(failed)?).build().map_err(failed)?;
     let metadata = vec![KeyValue::new(KEY.to_owned(), schema())];
-    let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).set_key_value_metadata(Some(metadata)).build();
+    let properties =
+        WriterProperties::builder().set_compression(Compression::SNAPPY).set_key_value_metadata(Some(metadata)).build();
     let mut file = SerializedFileWriter::new(to, Arc::new(schema_of_file), Arc::new(properties)).map_err(failed)?;
     let mut group = file.next_row_group().map_err(failed)?;
     for (column, kind) in table.columns().iter().zip(kinds) {

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use quantlens::{
-    Metrics, Quantizer, ReportRow, Slice, Source, Synthetic, Tensor, TileBuffer, known_formats, open, quantizer, report_rows,
+    Metrics, Quantizer, ReportRow, Slice, Source, Synthetic, Tensor, TileBuffer, known_formats, load_table, open, quantizer,
+    report_rows,
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -226,9 +227,17 @@ fn outputs_read_back_as_the_rows() {
     for name in ["rows.json", "rows.ndjson", "rows.csv", "rows.parquet"] {
         folder.run(&report(&["--output", name])).good();
     }
-    let json: Vec<Value> = serde_json::from_str(&folder.read("rows.json")).unwrap();
+    let json: Value = serde_json::from_str(&folder.read("rows.json")).unwrap();
+    assert_eq!(json["schema"], "quantlens-table-1");
+    let json = json["rows"].as_array().unwrap();
     let lines: Vec<Value> = folder.read("rows.ndjson").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(json, lines);
+    assert_eq!(lines.len(), json.len());
+    assert!(lines.iter().zip(json).all(|(line, row)| row.as_object().unwrap().iter().all(|(name, value)| line[name] == *value)));
+    // And as the library does.
+    let loaded = load_table(folder.path("rows.json")).unwrap();
+    for name in ["rows.ndjson", "rows.csv", "rows.parquet"] {
+        assert!(load_table(folder.path(name)).unwrap().equals_missing(&loaded), "{name}");
+    }
     assert_eq!(json.len(), expected.len());
     for (found, expected) in json.iter().zip(&expected) {
         for (name, value) in expected_cells(expected) {
@@ -238,7 +247,7 @@ fn outputs_read_back_as_the_rows() {
 
     let mut csv = csv::Reader::from_path(folder.path("rows.csv")).unwrap();
     let head = csv.headers().unwrap().clone();
-    assert_eq!(head.len(), 25);
+    assert_eq!((head.len(), &head[0]), (26, "schema"));
     for (record, expected) in csv.records().map(Result::unwrap).zip(&expected) {
         let cell = |name: &str| &record[head.iter().position(|column| column == name).unwrap()];
         assert_eq!((cell("tensor"), cell("scheme")), (expected.tensor.as_str(), expected.scheme.as_str()));
@@ -572,4 +581,62 @@ fn folders_and_indices_are_files_too() {
     assert!(Path::new(&folder.path("model.safetensors")).exists());
     let out = folder.run(&["report", ".", "--scheme", "int8-sym"]).good();
     assert_eq!(table(out.split_once("\n\n").map_or(out.as_str(), |parts| parts.1)).len(), 4);
+}
+
+#[test]
+fn check_names_what_breaks_a_rule() {
+    let folder = Folder::with(&model());
+    let check = |more: &[&str]| folder.run(&[&["check", "model.safetensors"], more].concat());
+    // The rule says which scheme to measure.
+    let kept = check(&["--rule", "sqnr_db >= 5 where scheme == \"int8-sym\""]).good();
+    assert_eq!(kept, "1 rule kept by 4 rows\n");
+
+    let expected = rows(&folder, &["int8-sym"]);
+    let worst = expected.iter().find(|row| row.tensor == "layer.2.weight").unwrap();
+    let others = expected.iter().filter(|row| row.tensor != worst.tensor).map(|row| row.metrics.sqnr_db);
+    let bound = others.fold(f64::INFINITY, f64::min) - 0.5;
+    assert!(worst.metrics.sqnr_db < bound, "the test needs one that is worse than all others");
+    let rule = format!("sqnr_db >= {bound} where scheme == \"int8-sym\"");
+    let ran = check(&["--rule", &rule, "--rule", "levels_used > 0 where scheme == \"int8-sym\"", "--output", "broken.json"]);
+    assert_eq!(table(&ran.out).len(), 1, "{ran:?}");
+    let value = worst.metrics.sqnr_db.to_string();
+    for named in ["layer.2.weight", "int8-sym", "sqnr_db", value.as_str(), format!(">= {bound}").as_str(), rule.as_str()] {
+        assert!(ran.out.contains(named), "{named}: {ran:?}");
+    }
+    assert!(ran.bad().contains("error: 1 of 2 rules broken, by 1 of 4 rows"));
+    let broken = load_table(folder.path("broken.json")).unwrap();
+    assert_eq!(broken.column("tensor").unwrap().str().unwrap().get(0), Some("layer.2.weight"));
+
+    // Schemes that are asked for, also of rules that name none; and texts.
+    let ran = check(&["--scheme", "int8-sym,q4_0", "--tensor", "layer.0.*", "--rule", "format == \"int8\""]);
+    assert!(ran.out.contains("q4_0") && ran.out.contains("== \"int8\"") && !ran.out.contains("int8-sym"), "{ran:?}");
+    ran.bad();
+    // A row that failed breaks a rule about its numbers.
+    let ran = check(&["--scheme", "q4_0", "--tensor", "*.bias", "--tensor", "layer.0.*", "--rule", "sqnr_db > 0"]);
+    assert!(ran.out.contains("layer.2.bias") && ran.out.contains("null") && ran.err.contains("rows of 50 values"), "{ran:?}");
+    ran.bad();
+    // What is about nothing checks nothing.
+    let ran = check(&["--scheme", "int8-sym", "--rule", "sqnr_db > 0 where tensor == \"layer.9.weight\""]);
+    assert!(ran.out.contains("no row"), "{ran:?}");
+    ran.bad();
+}
+
+#[test]
+fn check_reads_saved_reports_and_refuses_what_is_no_rule() {
+    let folder = Folder::with(&model());
+    for name in ["rows.json", "rows.ndjson", "rows.csv", "rows.parquet"] {
+        folder.run(&report(&["--output", name])).good();
+        let check = |rule: &str| folder.run(&["check", name, "--rule", rule]);
+        assert_eq!(check("elements > 0").good(), "1 rule kept by 8 rows\n", "{name}");
+        let ran = check("bits_per_element < 5 where scheme == \"int8-sym\"");
+        assert_eq!(table(&ran.out).len(), 4, "{ran:?}");
+        assert!(ran.bad().contains("by 4 of 8 rows"));
+        let err = folder.run(&["check", name, "--scheme", "int8-sym", "--rule", "elements > 0"]).bad();
+        assert!(err.contains("is a saved report"), "{err}");
+        assert!(check("no_such_column > 0").bad().contains("no column `no_such_column` of numbers"));
+    }
+    assert_eq!(folder.run(&["check", "model.safetensors", "--rule", "sqnr_db about 30"]).status, Some(2));
+    assert_eq!(folder.run(&["check", "model.safetensors"]).status, Some(2));
+    let mixed = ["check", "model.safetensors", "--rule", "sqnr_db > 0", "--rule", "sqnr_db > 30 where scheme == \"int8-sym\""];
+    assert!(folder.run(&mixed).bad().contains("say which to measure by --scheme"));
 }

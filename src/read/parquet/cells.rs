@@ -73,7 +73,14 @@ impl StoredTable {
         Ok(cells.unwrap_or(StoredCells::Text(Vec::new())))
     }
 
-    fn append(&self, name: &str, group: usize, reader: ColumnReader, is_unsigned: bool, cells: &mut Option<StoredCells>) -> Result<()> {
+    fn append(
+        &self,
+        name: &str,
+        group: usize,
+        reader: ColumnReader,
+        is_unsigned: bool,
+        cells: &mut Option<StoredCells>,
+    ) -> Result<()> {
         /// Reads into the cells of this type, which are made for the first group.
         macro_rules! into {
             ($kind:ident, $reader:expr, $convert:expr) => {{
@@ -127,7 +134,9 @@ impl StoredTable {
                     0 => None,
                     _ => {
                         let value = values.next().and_then(&convert);
-                        Some(value.ok_or_else(|| damaged(format!("it has {found} values that are no text of UTF-8, or too few: the file is damaged")))?)
+                        Some(value.ok_or_else(|| {
+                            damaged(format!("it has {found} values that are no text of UTF-8, or too few: the file is damaged"))
+                        })?)
                     }
                 });
             }
