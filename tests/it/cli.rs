@@ -465,8 +465,8 @@ fn tensors_lists_what_is_there_and_what_is_not() {
     assert!(out.contains("skipped") && out.contains("ids") && out.contains("I64"), "{out}");
     let out = folder.run(&["tensors", "model.safetensors", "--no-range", "--tensor", "h*", "--output", "t.json"]).good();
     assert!(!out.contains("min"), "{out}");
-    let rows: Vec<Value> = serde_json::from_str(&folder.read("t.json")).unwrap();
-    assert_eq!(rows, [serde_json::json!({"tensor": "half", "shape": "[2]", "stored": "BF16", "elements": 2})]);
+    let written: Value = serde_json::from_str(&folder.read("t.json")).unwrap();
+    assert_eq!(written["rows"].as_array().unwrap()[..], [serde_json::json!({"tensor": "half", "shape": "[2]", "stored": "BF16", "elements": 2})]);
 }
 
 #[test]
