@@ -123,6 +123,11 @@ fn rows(folder: &Folder, schemes: &[&str]) -> Vec<ReportRow> {
     report_rows(&open(folder.path("model.safetensors")).unwrap(), &schemes).unwrap()
 }
 
+/// Those that are listed where no tensor is asked for: not of vectors.
+fn weights_of(rows: Vec<ReportRow>) -> Vec<ReportRow> {
+    rows.into_iter().filter(|row| row.shape.len() > 1).collect()
+}
+
 /// The rows of a printed table: the words of each line below the line under its head.
 fn table(text: &str) -> Vec<Vec<&str>> {
     let below = text.lines().skip_while(|line| !line.starts_with('─')).skip(1);
@@ -141,8 +146,8 @@ fn a_report_sums_schemes_up_and_shows_the_worst_tensors_first() {
     let out = folder.run(&REPORT).good();
     let (summary, worst) = out.split_once("\n\n").unwrap();
     let summary: Vec<_> = table(summary).into_iter().map(|row| (row[0], row[2], *row.last().unwrap())).collect();
-    assert_eq!(summary, [("int8-sym", "4", "layer.2.weight"), ("int4-sym-g32", "4", "layer.2.weight")]);
-    let mut expected = rows(&folder, &["int8-sym", "int4-sym-g32"]);
+    assert_eq!(summary, [("int8-sym", "3", "layer.2.weight"), ("int4-sym-g32", "3", "layer.2.weight")]);
+    let mut expected = weights_of(rows(&folder, &["int8-sym", "int4-sym-g32"]));
     expected.sort_by(|a, b| b.scheme.cmp(&a.scheme).then(a.metrics.sqnr_db.total_cmp(&b.metrics.sqnr_db)));
     let found = table(worst);
     assert_eq!(found.len(), expected.len());
@@ -157,12 +162,12 @@ fn a_report_sums_schemes_up_and_shows_the_worst_tensors_first() {
 fn rows_and_sort_choose_what_is_printed() {
     let folder = Folder::with(&model());
     let ran = folder.run(&report(&["--rows", "1"]));
-    assert!(ran.err.contains("2 of 8 rows: --rows 0 prints all"), "{ran:?}");
+    assert!(ran.err.contains("2 of 6 rows: --rows 0 prints all"), "{ran:?}");
     let out = ran.good();
     assert_eq!(table(out.split_once("\n\n").unwrap().1).len(), 2);
 
     let sorted = folder.run(&report(&["--sort", "max_abs_error"])).good();
-    let mut expected = rows(&folder, &["int8-sym", "int4-sym-g32"]);
+    let mut expected = weights_of(rows(&folder, &["int8-sym", "int4-sym-g32"]));
     expected.sort_by(|a, b| b.metrics.max_abs_error.total_cmp(&a.metrics.max_abs_error));
     let names: Vec<_> = expected.iter().map(|row| row.tensor.as_str()).collect();
     assert_eq!(table(&sorted).iter().map(|row| row[0]).collect::<Vec<_>>(), names);
@@ -278,7 +283,8 @@ fn outputs_read_back_as_the_rows() {
 fn a_scheme_asked_for_by_name_that_does_not_fit_is_a_failed_row() {
     let folder = Folder::with(&model());
     let ran = folder.run(&["report", "model.safetensors", "--scheme", "q4_0,int8-sym", "--output", "rows.ndjson"]);
-    assert_eq!(table(ran.out.split_once("\n\n").unwrap().1).len(), 7);
+    // The vector's good row is not listed.
+    assert_eq!(table(ran.out.split_once("\n\n").unwrap().1).len(), 6);
     let err = ran.bad();
     assert!(
         err.contains("error: 1 of 8 rows failed") && err.contains("layer.2.bias") && err.contains("rows of 50 values"),
@@ -443,7 +449,7 @@ fn outputs_are_files_as_any_other() {
     assert!(std::fs::symlink_metadata(folder.path("link.csv")).unwrap().is_symlink());
     assert_eq!(folder.read("real.csv"), folder.read("rows.csv"));
     // No progress is shown where nobody looks at it.
-    assert_eq!(folder.run(&REPORT).err, "");
+    assert_eq!(folder.run(&report(&["--tensor", "*"])).err, "");
 }
 
 #[test]
@@ -466,7 +472,10 @@ fn tensors_lists_what_is_there_and_what_is_not() {
     let out = folder.run(&["tensors", "model.safetensors", "--no-range", "--tensor", "h*", "--output", "t.json"]).good();
     assert!(!out.contains("min"), "{out}");
     let written: Value = serde_json::from_str(&folder.read("t.json")).unwrap();
-    assert_eq!(written["rows"].as_array().unwrap()[..], [serde_json::json!({"tensor": "half", "shape": "[2]", "stored": "BF16", "elements": 2})]);
+    assert_eq!(
+        written["rows"].as_array().unwrap()[..],
+        [serde_json::json!({"tensor": "half", "shape": "[2]", "stored": "BF16", "elements": 2})]
+    );
 }
 
 #[test]
@@ -553,7 +562,8 @@ fn the_page_stands_alone_and_names_are_text() {
     }
     // All rows are there without the script.
     let rows = page.split("<table id=\"rows\">").nth(1).unwrap().matches("<tr>").count() - 1;
-    assert_eq!(rows, 5 * 8 - 4);
+    assert_eq!(rows, 4 * 8, "the vector is not listed");
+    assert!(page.contains("1 tensor with one axis (biases, norms) not listed"));
 
     // The same bytes, whatever the number of threads.
     let ran = folder.command(&[&arguments[..], &["b.html"]].concat()).env("RAYON_NUM_THREADS", "1").output().unwrap();
@@ -579,8 +589,30 @@ fn a_page_of_failures_and_channels() {
 fn folders_and_indices_are_files_too() {
     let folder = Folder::with(&model());
     assert!(Path::new(&folder.path("model.safetensors")).exists());
-    let out = folder.run(&["report", ".", "--scheme", "int8-sym"]).good();
+    let out = folder.run(&["report", ".", "--scheme", "int8-sym", "--tensor", "*"]).good();
     assert_eq!(table(out.split_once("\n\n").map_or(out.as_str(), |parts| parts.1)).len(), 4);
+}
+
+#[test]
+fn vectors_are_listed_where_they_are_asked_for_or_nothing_else_is_there() {
+    let folder = Folder::with(&model());
+    let listed = |arguments: &[&'static str]| {
+        let ran = folder.run(&[&["report", "model.safetensors", "--scheme", "int8-sym", "--sort", "tensor"], arguments].concat());
+        let err = ran.err.clone();
+        (table(&ran.good()).len(), err)
+    };
+    let (rows, err) = listed(&["--output", "rows.json"]);
+    assert_eq!(rows, 3);
+    assert!(err.contains("1 tensor with one axis (biases, norms) not listed: --tensor '*' lists all"), "{err}");
+    // It is measured, and in the file.
+    assert_eq!(load_table(folder.path("rows.json")).unwrap().height(), 4);
+    let (rows, err) = listed(&["--tensor", "*"]);
+    assert!(rows == 4 && !err.contains("one axis"), "{err}");
+
+    let vectors = Folder::with(&model()[3..]);
+    let ran = vectors.run(&["report", "model.safetensors", "--scheme", "int8-sym"]);
+    assert!(!ran.err.contains("one axis"), "{ran:?}");
+    assert_eq!(table(&ran.good()).len(), 1);
 }
 
 #[test]
