@@ -2,12 +2,12 @@
 
 mod bar;
 mod channels;
+mod check;
 mod compare;
 mod completions;
 mod figures;
 mod html;
 mod output;
-mod parquet;
 mod report;
 mod schemes;
 mod select;
@@ -34,10 +34,11 @@ Examples:
   quantlens report model.safetensors --html report.html  as a page
   quantlens tensors model.safetensors                    what is in a file
   quantlens compare model.safetensors requantized.gguf   what was lost on the way from one to the other
+  quantlens check model.safetensors --rule 'sqnr_db >= 30'    whether all rows keep a rule
   quantlens schemes                                      what a scheme may be called
 
 Files are safetensors (also an index of shards, or a folder of them), GGUF, npy, npz, ONNX, CSV and Parquet.
-The exit status is 0; 1 if something could not be read or a row failed; 2 for wrong arguments; 130 after Ctrl-C.";
+The exit status is 0; 1 if something could not be read, a row failed or a rule is broken; 2 for wrong arguments; 130 after Ctrl-C.";
 
 /// What quantization does to the tensors of a model.
 #[derive(Parser)]
@@ -52,6 +53,7 @@ enum Command {
     Report(report::Args),
     Tensors(tensors::Args),
     Compare(compare::Args),
+    Check(check::Args),
     Schemes(schemes::Args),
     Completions(completions::Args),
 }
@@ -91,6 +93,7 @@ pub fn main() -> ExitCode {
         Command::Report(args) => report::run(&args),
         Command::Tensors(args) => tensors::run(&args),
         Command::Compare(args) => compare::run(&args),
+        Command::Check(args) => check::run(&args),
         Command::Schemes(args) => schemes::run(&args),
         Command::Completions(args) => completions::run(&args),
     };

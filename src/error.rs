@@ -637,6 +637,13 @@ pub enum Error {
         source: std::io::Error,
     },
 
+    /// A table could not be written in a format.
+    #[error("the table could not be written: {reason}")]
+    Table {
+        /// Why, and what to do.
+        reason: String,
+    },
+
     /// polars refused.
     #[error(transparent)]
     Polars(#[from] PolarsError),

@@ -364,7 +364,8 @@ impl Figure {
         chart
             .configure_mesh()
             .x_labels(10)
-            .y_labels(self.y_names.len().max(8))
+            // One for each row; more would fall between them.
+            .y_labels(if self.y_names.is_empty() { 8 } else { self.y_names.len().max(2) })
             .x_label_formatter(&|x| tick(*x, x_step))
             .y_label_formatter(&y_tick)
             .x_desc(self.x_label.as_str())

@@ -56,6 +56,7 @@ mod known;
 mod read;
 
 mod frame;
+mod table_file;
 
 pub mod figure;
 pub mod plot;
@@ -88,4 +89,5 @@ pub use scale::{ScaleFormat, ScaleRule, SecondLevel};
 pub use scheme::{Mapping, Overflow, Scheme, SymmetricRange};
 pub use source::{Skipped, Source, TensorInfo, TileBuffer};
 pub use synthetic::Synthetic;
+pub use table_file::{TableFormat, is_saved_table, load_table, save_table};
 pub use tensor::{Real, Slice, Tensor};

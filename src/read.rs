@@ -28,6 +28,8 @@ use crate::tensor::{Slice, Tensor};
 
 use entry::{Contents, Entry};
 use input::Input;
+#[cfg(feature = "parquet")]
+pub(crate) use parquet::{StoredCells, StoredTable};
 
 /// A kind of file that tensors are read from. Its name, in lower case, is how such files usually end, and parses back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -14,6 +14,7 @@ mod row;
 mod rows;
 mod tables;
 mod uncertainty;
+mod what_if;
 
 use std::ops::Deref;
 
@@ -29,7 +30,7 @@ use crate::source::Source;
 use crate::tensor::Tensor;
 
 pub use allocate::{Objective, allocate};
-pub use blame::{blame, concentration, lorenz, what_if};
+pub use blame::{blame, concentration, lorenz};
 pub use channels::{bias_correction, channels};
 pub use check::{Comparison, Condition, Operand, Rule, check, diff};
 pub(crate) use check::{numbers, texts};
@@ -44,6 +45,7 @@ pub(crate) use rows::row_of;
 pub(crate) use tables::code_values;
 pub use tables::{elements, levels};
 pub use uncertainty::{Bootstrap, uncertainty};
+pub use what_if::what_if;
 
 /// Anything that quantizes: three methods. [`Scheme`] is one; your own type is another and goes into the same report.
 ///

@@ -90,7 +90,7 @@ pub fn measure(files: &[Selection], schemes: &Schemes) -> Result<Measured, Stop>
             "no tensor that was asked for has channels: they have fewer than two axes, leave out --channels".to_owned(),
         ));
     }
-    Ok(Measured { table: table_of(&rows), failures, schemes: schemes.names(), left_out })
+    Ok(Measured { table: table_of(&rows), failures, schemes: schemes.names(), left_out, vectors: 0 })
 }
 
 fn row(file: &Selection, info: &TensorInfo, quantizer: &dyn Quantizer, channel: Result<Channel, String>) -> Row {

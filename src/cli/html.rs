@@ -157,6 +157,12 @@ fn notes(measured: &Measured, files: &[Selection]) -> String {
             count(measured.left_out, "row")
         );
     }
+    if measured.vectors > 0 {
+        html += &format!(
+            "<p class=\"note\">{} with one axis (biases, norms) not listed: <code>--tensor '*'</code> lists all.</p>\n",
+            count(measured.vectors, "tensor")
+        );
+    }
     let skipped: Vec<_> = files.iter().flat_map(Source::skipped).collect();
     if !skipped.is_empty() {
         html += &format!("<details><summary>{} of the files skipped</summary>\n<ul>\n", count(skipped.len(), "part"));

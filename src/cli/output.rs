@@ -1,43 +1,27 @@
-//! Files that are there whole or not at all, and the formats that tables are written in.
+//! Files that are there whole or not at all.
 
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
-use serde::ser::{SerializeMap, Serializer};
+use quantlens::TableFormat;
 use tempfile::NamedTempFile;
 
-use super::table::{Cell, Table};
-use super::{Stop, parquet};
+use super::Stop;
+use super::table::Table;
 
 /// A file for a table, whose format its name says.
 #[derive(Debug, Clone)]
 pub struct Output {
     path: PathBuf,
-    format: Format,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Format {
-    Parquet,
-    Csv,
-    Json,
-    Ndjson,
+    format: TableFormat,
 }
 
 impl Output {
     /// For clap.
     pub fn parse(path: &str) -> Result<Self, String> {
         let path = PathBuf::from(path);
-        let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase());
-        let format = match ending.as_deref() {
-            Some("parquet") => Format::Parquet,
-            Some("csv") => Format::Csv,
-            Some("json") => Format::Json,
-            Some("ndjson" | "jsonl") => Format::Ndjson,
-            _ => return Err("its name must end in .parquet, .csv, .json or .ndjson".to_owned()),
-        };
-        Ok(Self { path, format })
+        let unknown = |_| "its name must end in .parquet, .csv, .json or .ndjson".to_owned();
+        Ok(Self { format: TableFormat::of_path(&path).map_err(unknown)?, path })
     }
 
     pub fn path(&self) -> &Path {
@@ -45,22 +29,9 @@ impl Output {
     }
 
     pub fn write(&self, table: &Table) -> Result<(), Stop> {
-        write(&self.path, |to| match self.format {
-            Format::Parquet => parquet::write(table, to),
-            Format::Csv => write_csv(table, to),
-            Format::Json => serde_json::to_writer_pretty(&mut *to, &Rows(table)).map_err(text).and_then(|()| end_line(to)),
-            Format::Ndjson => (0..table.height())
-                .try_for_each(|row| serde_json::to_writer(&mut *to, &Row(table, row)).map_err(text).and_then(|()| end_line(to))),
-        })
+        let frame = table.frame()?;
+        write(&self.path, |to| self.format.write(&frame, to).map_err(|error| error.to_string()))
     }
-}
-
-fn text(error: impl ToString) -> String {
-    error.to_string()
-}
-
-fn end_line(to: &mut (dyn Write + Send)) -> Result<(), String> {
-    to.write_all(b"\n").map_err(text)
 }
 
 /// Makes sure, before work that takes long, that a file can be made.
@@ -110,48 +81,4 @@ fn temporary(path: &Path) -> std::io::Result<NamedTempFile> {
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     builder.tempfile_in(folder)
-}
-
-/// Numbers are the shortest text that reads back as the same; nulls are empty.
-fn write_csv(table: &Table, to: &mut (dyn Write + Send)) -> Result<(), String> {
-    let mut writer = csv::Writer::from_writer(to);
-    writer.write_record(table.columns.iter().map(|column| column.name)).map_err(text)?;
-    for row in 0..table.height() {
-        let cells = table.columns.iter().map(|column| match column.cell(row) {
-            Cell::Null => String::new(),
-            Cell::Text(text) => text.to_owned(),
-            Cell::Whole(number) => number.to_string(),
-            Cell::Real(number) => number.to_string(),
-        });
-        writer.write_record(cells).map_err(text)?;
-    }
-    writer.flush().map_err(text)
-}
-
-struct Rows<'a>(&'a Table);
-
-impl Serialize for Rows<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq((0..self.0.height()).map(|row| Row(self.0, row)))
-    }
-}
-
-struct Row<'a>(&'a Table, usize);
-
-impl Serialize for Row<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self(table, row) = *self;
-        let mut map = serializer.serialize_map(Some(table.columns.len()))?;
-        for column in &table.columns {
-            match column.cell(row) {
-                Cell::Null => map.serialize_entry(column.name, &())?,
-                Cell::Text(text) => map.serialize_entry(column.name, text)?,
-                Cell::Whole(number) => map.serialize_entry(column.name, &number)?,
-                Cell::Real(number) if number.is_finite() => map.serialize_entry(column.name, &number)?,
-                // JSON has no numbers for these; the library's `Metrics` say them so, too.
-                Cell::Real(number) => map.serialize_entry(column.name, &number.to_string().to_lowercase())?,
-            }
-        }
-        map.end()
-    }
 }

@@ -152,6 +152,8 @@ pub struct Measured {
     pub schemes: Vec<String>,
     /// Tensors that the default schemes are left out for, with how many of them.
     pub left_out: usize,
+    /// Tensors of one axis that are measured, but not listed.
+    pub vectors: usize,
 }
 
 /// Rows that failed, by why.
@@ -198,18 +200,24 @@ pub fn run(args: &Args) -> Result<Status, Stop> {
     for path in args.output.iter().map(Output::path).chain(args.html.as_deref()) {
         output::check(path)?;
     }
-    let measured = if args.channels { channels::measure(&files, &schemes)? } else { measure(&files, &schemes)? };
+    let mut measured = if args.channels { channels::measure(&files, &schemes)? } else { measure(&files, &schemes)? };
     go_on()?;
-    let Measured { table, failures, schemes, left_out } = &measured;
-    if table.height() == 0 || failures.rows == table.height() {
+    let (all, failed) = (measured.table.height(), measured.failures.rows);
+    if all == 0 || failed == all {
         let nothing = "none of the default schemes fits a tensor that was asked for: name one with --scheme";
-        return Err(Stop::Error(failures.first().unwrap_or(nothing).to_owned()));
+        return Err(Stop::Error(measured.failures.first().unwrap_or(nothing).to_owned()));
     }
-    let order = order(table, schemes, args.sort.as_deref())?;
     if let Some(output) = &args.output {
         // As they stand in the file, unless asked for otherwise.
-        output.write(&if args.sort.is_some() { table.at(&order) } else { table.clone() })?;
+        let Measured { table, schemes, .. } = &measured;
+        let sorted = args.sort.as_deref().map(|sort| order(table, schemes, Some(sort))).transpose()?;
+        output.write(&sorted.map_or_else(|| table.clone(), |sorted| table.at(&sorted)))?;
     }
+    if args.tensor.is_empty() {
+        measured.leave_out_vectors();
+    }
+    let Measured { table, failures, schemes, left_out, vectors } = &measured;
+    let order = order(table, schemes, args.sort.as_deref())?;
     let summaries = summary::by_scheme(table, schemes);
     if let Some(path) = &args.html {
         let page = html::page(&measured, &files, &summaries, &order)?;
@@ -226,9 +234,11 @@ pub fn run(args: &Args) -> Result<Status, Stop> {
     text += &terminal::text_of(&without_file(&table.at(&printed), &files), &SHOWN, width);
     print(&text)?;
 
-    let good = table.height() - failures.rows;
-    if printed.len() < good {
-        eprintln!("The {} worst of each scheme, {} of {good} rows: --rows 0 prints all.", args.rows, printed.len());
+    if printed.len() < order.len() {
+        eprintln!("The {} worst of each scheme, {} of {} rows: --rows 0 prints all.", args.rows, printed.len(), order.len());
+    }
+    if *vectors > 0 {
+        eprintln!("{} with one axis (biases, norms) not listed: --tensor '*' lists all.", count(*vectors, "tensor"));
     }
     if *left_out > 0 {
         eprintln!(
@@ -244,8 +254,23 @@ pub fn run(args: &Args) -> Result<Status, Stop> {
         return Ok(Status::Done);
     }
     eprint!("{}", failures.text());
-    eprintln!("error: {} of {} failed", failures.rows, count(table.height(), "row"));
+    eprintln!("error: {failed} of {} failed", count(all, "row"));
     Ok(Status::PartlyFailed)
+}
+
+impl Measured {
+    /// Takes the rows of tensors with one axis away. Biases and norms are no weights that anybody quantizes, and would top every list of the worst. They stay where
+    /// nothing else was measured.
+    fn leave_out_vectors(&mut self) {
+        let table = &self.table;
+        let is_vector = |row: &usize| !table.text("shape", *row).contains(',');
+        let (vectors, rows): (Vec<usize>, Vec<usize>) = (0..table.height()).partition(is_vector);
+        if rows.iter().any(|&row| table.text("error", row).is_empty()) {
+            let names: std::collections::BTreeSet<_> =
+                vectors.iter().map(|&row| (table.text("file", row), table.text("tensor", row))).collect();
+            (self.vectors, self.table) = (names.len(), table.at(&rows));
+        }
+    }
 }
 
 /// The rows that were measured, worst first.
@@ -283,7 +308,7 @@ pub fn without_file(table: &Table, files: &[Selection]) -> Table {
 }
 
 /// A report of each file.
-fn measure(files: &[Selection], schemes: &Schemes) -> Result<Measured, Stop> {
+pub fn measure(files: &[Selection], schemes: &Schemes) -> Result<Measured, Stop> {
     let fitting: Vec<Vec<&dyn Quantizer>> = files.iter().map(|file| fitting(file, schemes)).collect();
     let steps = files.iter().zip(&fitting).map(|(file, quantizers)| file.elements().saturating_mul(quantizers.len()));
     let _bar = Bar::new(steps.fold(0, usize::saturating_add));

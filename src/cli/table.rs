@@ -1,6 +1,6 @@
 //! `Table`: named columns of text and numbers, which every subcommand prints, writes and shows alike.
 
-use polars::prelude::{DataFrame, DataType};
+use polars::prelude::{DataFrame, DataType, IntoColumn, NamedFrom, Series};
 
 use super::Stop;
 
@@ -101,6 +101,20 @@ impl Table {
             });
         }
         Ok(Self { columns })
+    }
+
+    /// As a frame, which the library writes and checks.
+    pub fn frame(&self) -> Result<DataFrame, Stop> {
+        let column = |column: &Column| {
+            let name = column.name.into();
+            let series = match &column.values {
+                Values::Text(values) => Series::new(name, values.as_slice()),
+                Values::Whole(values) => Series::new(name, values.as_slice()),
+                Values::Real(values) => Series::new(name, values.as_slice()),
+            };
+            series.into_column()
+        };
+        DataFrame::new(self.height(), self.columns.iter().map(column).collect()).map_err(|error| Stop::Error(error.to_string()))
     }
 
     pub fn height(&self) -> usize {

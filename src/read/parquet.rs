@@ -1,6 +1,7 @@
 //! Parquet: its columns of numbers, a page at a time. The crate parquet decodes; what it is asked for is checked against the file first.
 //! <https://parquet.apache.org/docs/file-format/>
 
+mod cells;
 mod pages;
 
 use std::collections::HashSet;
@@ -26,6 +27,8 @@ use crate::source::{Skipped, TensorInfo};
 use super::encoding::Encoding;
 use super::entry::{Contents, EMPTY, Entry, MAX_TENSORS, ReadNumbers, Values, inexact_reason};
 use super::input::{Input, Order, fault};
+
+pub(crate) use cells::{StoredCells, StoredTable};
 
 /// How a file of this format begins and ends.
 pub(super) const MAGIC: &[u8] = b"PAR1";
@@ -129,7 +132,8 @@ fn guarded<T>(input: &Input, tensor: Option<&str>, body: impl FnOnce() -> Result
     result.map_err(|error| failed(input, tensor, error))
 }
 
-pub(super) fn read(input: &Arc<Input>) -> Result<Contents> {
+/// A file whose end and groups of rows were looked at.
+fn opened(input: &Arc<Input>) -> Result<Table> {
     let mut end = [0; 8];
     let at = input.len().saturating_sub(8);
     input.read_at(None, at, &mut end)?;
@@ -158,16 +162,17 @@ pub(super) fn read(input: &Arc<Input>) -> Result<Contents> {
         };
         starts.push(end);
     }
-    let table = Arc::new(Table { input: Arc::clone(input), reader, starts });
+    let columns = reader.metadata().file_metadata().schema_descr().num_columns();
+    if columns as u64 > MAX_TENSORS {
+        return Err(input.fault(None, None, format!("there are {columns} columns, but at most {MAX_TENSORS} are read")));
+    }
+    Ok(Table { input: Arc::clone(input), reader, starts })
+}
+
+pub(super) fn read(input: &Arc<Input>) -> Result<Contents> {
+    let table = Arc::new(opened(input)?);
     let rows = table.starts.last().copied().unwrap_or(0);
     let columns = table.reader.metadata().file_metadata().schema_descr_ptr();
-    if columns.num_columns() as u64 > MAX_TENSORS {
-        return Err(input.fault(
-            None,
-            None,
-            format!("there are {} columns, but at most {MAX_TENSORS} are read", columns.num_columns()),
-        ));
-    }
     let mut contents = Contents::default();
     let mut names = HashSet::new();
     for (number, column) in columns.columns().iter().enumerate() {

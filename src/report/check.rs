@@ -162,6 +162,19 @@ impl FromStr for Rule {
     }
 }
 
+impl Rule {
+    /// The rows of a report that the rule is about: those in which all conditions after `where` hold.
+    ///
+    /// # Errors
+    /// [`Error::NoColumn`] as [`check`].
+    pub fn rows(&self, report: &DataFrame) -> Result<Vec<usize>> {
+        let cells = |condition| Ok((condition, Condition::cells(condition, report)?));
+        let wheres = self.only_where.iter().map(cells).collect::<Result<Vec<_>>>()?;
+        let is_meant = |row: &usize| wheres.iter().all(|(condition, cells)| condition.holds(cells, *row));
+        Ok((0..report.height()).filter(is_meant).collect())
+    }
+}
+
 /// A condition at the beginning of a text, and what comes after.
 fn parse_condition(text: &str) -> Result<(Condition, &str), String> {
     let text = text.trim_start();
@@ -261,11 +274,11 @@ pub(crate) fn texts(frame: &DataFrame, name: &str) -> Result<Vec<Option<String>>
 /// The rows of a report that break rules: one row for each, rule by rule, empty where all are kept. For continuous integration: assert that it is empty,
 /// and show it where it is not.
 ///
-/// Columns: `rule` (as text), `tensor` and `scheme` (null where the frame lacks them), `metric` (the rule's column), `comparison`, `bound`
+/// Columns: `rule` (as text), `tensor` and `scheme` (null where the frame lacks them), `row` (of the report, from 0), `metric` (the rule's column), `comparison`, `bound`
 /// (a number, or null of a text), `value` (likewise), and `message`, all of that in a sentence.
 ///
 /// A null or NaN breaks a rule about its column, but for NaN under `!=`: what is not known is not kept. In a rule's `where` it holds of nothing. A rule
-/// that is about no row is kept; where that must not be, see whether the rows are there first.
+/// that is about no row is kept; [`Rule::rows`] tells.
 ///
 /// ```
 /// # use quantlens::{Rule, Scheme, Synthetic, check, report};
@@ -287,11 +300,8 @@ pub fn check(report: &DataFrame, rules: &[Rule]) -> Result<DataFrame> {
     let mut broken: Vec<Broken> = Vec::new();
     for rule in rules {
         let cells = rule.condition.cells(report)?;
-        let wheres =
-            rule.only_where.iter().map(|condition| Ok((condition, condition.cells(report)?))).collect::<Result<Vec<_>>>()?;
-        for row in 0..report.height() {
-            let is_meant = wheres.iter().all(|(condition, cells)| condition.holds(cells, row));
-            if !is_meant || rule.condition.holds(&cells, row) {
+        for row in rule.rows(report)? {
+            if rule.condition.holds(&cells, row) {
                 continue;
             }
             let (value, shown) = match &cells {
@@ -307,6 +317,7 @@ pub fn check(report: &DataFrame, rules: &[Rule]) -> Result<DataFrame> {
         "rule": |broken| broken.rule.to_string(),
         "tensor": |broken| tensors[broken.row].as_deref(),
         "scheme": |broken| schemes[broken.row].as_deref(),
+        "row": |broken| broken.row as u64,
         "metric": |broken| broken.rule.condition.column.as_str(),
         "comparison": |broken| broken.rule.condition.comparison.to_string(),
         "bound": |broken| match broken.rule.condition.operand {

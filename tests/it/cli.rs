@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use quantlens::{
-    Metrics, Quantizer, ReportRow, Slice, Source, Synthetic, Tensor, TileBuffer, known_formats, open, quantizer, report_rows,
+    Metrics, Quantizer, ReportRow, Slice, Source, Synthetic, Tensor, TileBuffer, known_formats, load_table, open, quantizer,
+    report_rows,
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -122,6 +123,11 @@ fn rows(folder: &Folder, schemes: &[&str]) -> Vec<ReportRow> {
     report_rows(&open(folder.path("model.safetensors")).unwrap(), &schemes).unwrap()
 }
 
+/// Those that are listed where no tensor is asked for: not of vectors.
+fn weights_of(rows: Vec<ReportRow>) -> Vec<ReportRow> {
+    rows.into_iter().filter(|row| row.shape.len() > 1).collect()
+}
+
 /// The rows of a printed table: the words of each line below the line under its head.
 fn table(text: &str) -> Vec<Vec<&str>> {
     let below = text.lines().skip_while(|line| !line.starts_with('─')).skip(1);
@@ -140,8 +146,8 @@ fn a_report_sums_schemes_up_and_shows_the_worst_tensors_first() {
     let out = folder.run(&REPORT).good();
     let (summary, worst) = out.split_once("\n\n").unwrap();
     let summary: Vec<_> = table(summary).into_iter().map(|row| (row[0], row[2], *row.last().unwrap())).collect();
-    assert_eq!(summary, [("int8-sym", "4", "layer.2.weight"), ("int4-sym-g32", "4", "layer.2.weight")]);
-    let mut expected = rows(&folder, &["int8-sym", "int4-sym-g32"]);
+    assert_eq!(summary, [("int8-sym", "3", "layer.2.weight"), ("int4-sym-g32", "3", "layer.2.weight")]);
+    let mut expected = weights_of(rows(&folder, &["int8-sym", "int4-sym-g32"]));
     expected.sort_by(|a, b| b.scheme.cmp(&a.scheme).then(a.metrics.sqnr_db.total_cmp(&b.metrics.sqnr_db)));
     let found = table(worst);
     assert_eq!(found.len(), expected.len());
@@ -156,12 +162,12 @@ fn a_report_sums_schemes_up_and_shows_the_worst_tensors_first() {
 fn rows_and_sort_choose_what_is_printed() {
     let folder = Folder::with(&model());
     let ran = folder.run(&report(&["--rows", "1"]));
-    assert!(ran.err.contains("2 of 8 rows: --rows 0 prints all"), "{ran:?}");
+    assert!(ran.err.contains("2 of 6 rows: --rows 0 prints all"), "{ran:?}");
     let out = ran.good();
     assert_eq!(table(out.split_once("\n\n").unwrap().1).len(), 2);
 
     let sorted = folder.run(&report(&["--sort", "max_abs_error"])).good();
-    let mut expected = rows(&folder, &["int8-sym", "int4-sym-g32"]);
+    let mut expected = weights_of(rows(&folder, &["int8-sym", "int4-sym-g32"]));
     expected.sort_by(|a, b| b.metrics.max_abs_error.total_cmp(&a.metrics.max_abs_error));
     let names: Vec<_> = expected.iter().map(|row| row.tensor.as_str()).collect();
     assert_eq!(table(&sorted).iter().map(|row| row[0]).collect::<Vec<_>>(), names);
@@ -226,9 +232,17 @@ fn outputs_read_back_as_the_rows() {
     for name in ["rows.json", "rows.ndjson", "rows.csv", "rows.parquet"] {
         folder.run(&report(&["--output", name])).good();
     }
-    let json: Vec<Value> = serde_json::from_str(&folder.read("rows.json")).unwrap();
+    let json: Value = serde_json::from_str(&folder.read("rows.json")).unwrap();
+    assert_eq!(json["schema"], "quantlens-table-1");
+    let json = json["rows"].as_array().unwrap();
     let lines: Vec<Value> = folder.read("rows.ndjson").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(json, lines);
+    assert_eq!(lines.len(), json.len());
+    assert!(lines.iter().zip(json).all(|(line, row)| row.as_object().unwrap().iter().all(|(name, value)| line[name] == *value)));
+    // And as the library does.
+    let loaded = load_table(folder.path("rows.json")).unwrap();
+    for name in ["rows.ndjson", "rows.csv", "rows.parquet"] {
+        assert!(load_table(folder.path(name)).unwrap().equals_missing(&loaded), "{name}");
+    }
     assert_eq!(json.len(), expected.len());
     for (found, expected) in json.iter().zip(&expected) {
         for (name, value) in expected_cells(expected) {
@@ -238,7 +252,7 @@ fn outputs_read_back_as_the_rows() {
 
     let mut csv = csv::Reader::from_path(folder.path("rows.csv")).unwrap();
     let head = csv.headers().unwrap().clone();
-    assert_eq!(head.len(), 25);
+    assert_eq!((head.len(), &head[0]), (26, "schema"));
     for (record, expected) in csv.records().map(Result::unwrap).zip(&expected) {
         let cell = |name: &str| &record[head.iter().position(|column| column == name).unwrap()];
         assert_eq!((cell("tensor"), cell("scheme")), (expected.tensor.as_str(), expected.scheme.as_str()));
@@ -269,7 +283,8 @@ fn outputs_read_back_as_the_rows() {
 fn a_scheme_asked_for_by_name_that_does_not_fit_is_a_failed_row() {
     let folder = Folder::with(&model());
     let ran = folder.run(&["report", "model.safetensors", "--scheme", "q4_0,int8-sym", "--output", "rows.ndjson"]);
-    assert_eq!(table(ran.out.split_once("\n\n").unwrap().1).len(), 7);
+    // The vector's good row is not listed.
+    assert_eq!(table(ran.out.split_once("\n\n").unwrap().1).len(), 6);
     let err = ran.bad();
     assert!(
         err.contains("error: 1 of 8 rows failed") && err.contains("layer.2.bias") && err.contains("rows of 50 values"),
@@ -434,7 +449,7 @@ fn outputs_are_files_as_any_other() {
     assert!(std::fs::symlink_metadata(folder.path("link.csv")).unwrap().is_symlink());
     assert_eq!(folder.read("real.csv"), folder.read("rows.csv"));
     // No progress is shown where nobody looks at it.
-    assert_eq!(folder.run(&REPORT).err, "");
+    assert_eq!(folder.run(&report(&["--tensor", "*"])).err, "");
 }
 
 #[test]
@@ -456,8 +471,11 @@ fn tensors_lists_what_is_there_and_what_is_not() {
     assert!(out.contains("skipped") && out.contains("ids") && out.contains("I64"), "{out}");
     let out = folder.run(&["tensors", "model.safetensors", "--no-range", "--tensor", "h*", "--output", "t.json"]).good();
     assert!(!out.contains("min"), "{out}");
-    let rows: Vec<Value> = serde_json::from_str(&folder.read("t.json")).unwrap();
-    assert_eq!(rows, [serde_json::json!({"tensor": "half", "shape": "[2]", "stored": "BF16", "elements": 2})]);
+    let written: Value = serde_json::from_str(&folder.read("t.json")).unwrap();
+    assert_eq!(
+        written["rows"].as_array().unwrap()[..],
+        [serde_json::json!({"tensor": "half", "shape": "[2]", "stored": "BF16", "elements": 2})]
+    );
 }
 
 #[test]
@@ -544,7 +562,8 @@ fn the_page_stands_alone_and_names_are_text() {
     }
     // All rows are there without the script.
     let rows = page.split("<table id=\"rows\">").nth(1).unwrap().matches("<tr>").count() - 1;
-    assert_eq!(rows, 5 * 8 - 4);
+    assert_eq!(rows, 4 * 8, "the vector is not listed");
+    assert!(page.contains("1 tensor with one axis (biases, norms) not listed"));
 
     // The same bytes, whatever the number of threads.
     let ran = folder.command(&[&arguments[..], &["b.html"]].concat()).env("RAYON_NUM_THREADS", "1").output().unwrap();
@@ -570,6 +589,86 @@ fn a_page_of_failures_and_channels() {
 fn folders_and_indices_are_files_too() {
     let folder = Folder::with(&model());
     assert!(Path::new(&folder.path("model.safetensors")).exists());
-    let out = folder.run(&["report", ".", "--scheme", "int8-sym"]).good();
+    let out = folder.run(&["report", ".", "--scheme", "int8-sym", "--tensor", "*"]).good();
     assert_eq!(table(out.split_once("\n\n").map_or(out.as_str(), |parts| parts.1)).len(), 4);
+}
+
+#[test]
+fn vectors_are_listed_where_they_are_asked_for_or_nothing_else_is_there() {
+    let folder = Folder::with(&model());
+    let listed = |arguments: &[&'static str]| {
+        let ran = folder.run(&[&["report", "model.safetensors", "--scheme", "int8-sym", "--sort", "tensor"], arguments].concat());
+        let err = ran.err.clone();
+        (table(&ran.good()).len(), err)
+    };
+    let (rows, err) = listed(&["--output", "rows.json"]);
+    assert_eq!(rows, 3);
+    assert!(err.contains("1 tensor with one axis (biases, norms) not listed: --tensor '*' lists all"), "{err}");
+    // It is measured, and in the file.
+    assert_eq!(load_table(folder.path("rows.json")).unwrap().height(), 4);
+    let (rows, err) = listed(&["--tensor", "*"]);
+    assert!(rows == 4 && !err.contains("one axis"), "{err}");
+
+    let vectors = Folder::with(&model()[3..]);
+    let ran = vectors.run(&["report", "model.safetensors", "--scheme", "int8-sym"]);
+    assert!(!ran.err.contains("one axis"), "{ran:?}");
+    assert_eq!(table(&ran.good()).len(), 1);
+}
+
+#[test]
+fn check_names_what_breaks_a_rule() {
+    let folder = Folder::with(&model());
+    let check = |more: &[&str]| folder.run(&[&["check", "model.safetensors"], more].concat());
+    // The rule says which scheme to measure.
+    let kept = check(&["--rule", "sqnr_db >= 5 where scheme == \"int8-sym\""]).good();
+    assert_eq!(kept, "1 rule kept by 4 rows\n");
+
+    let expected = rows(&folder, &["int8-sym"]);
+    let worst = expected.iter().find(|row| row.tensor == "layer.2.weight").unwrap();
+    let others = expected.iter().filter(|row| row.tensor != worst.tensor).map(|row| row.metrics.sqnr_db);
+    let bound = others.fold(f64::INFINITY, f64::min) - 0.5;
+    assert!(worst.metrics.sqnr_db < bound, "the test needs one that is worse than all others");
+    let rule = format!("sqnr_db >= {bound} where scheme == \"int8-sym\"");
+    let ran = check(&["--rule", &rule, "--rule", "levels_used > 0 where scheme == \"int8-sym\"", "--output", "broken.json"]);
+    assert_eq!(table(&ran.out).len(), 1, "{ran:?}");
+    let value = worst.metrics.sqnr_db.to_string();
+    for named in ["layer.2.weight", "int8-sym", "sqnr_db", value.as_str(), format!(">= {bound}").as_str(), rule.as_str()] {
+        assert!(ran.out.contains(named), "{named}: {ran:?}");
+    }
+    assert!(ran.bad().contains("error: 1 of 2 rules broken, by 1 of 4 rows"));
+    let broken = load_table(folder.path("broken.json")).unwrap();
+    assert_eq!(broken.column("tensor").unwrap().str().unwrap().get(0), Some("layer.2.weight"));
+
+    // Schemes that are asked for, also of rules that name none; and texts.
+    let ran = check(&["--scheme", "int8-sym,q4_0", "--tensor", "layer.0.*", "--rule", "format == \"int8\""]);
+    assert!(ran.out.contains("q4_0") && ran.out.contains("== \"int8\"") && !ran.out.contains("int8-sym"), "{ran:?}");
+    ran.bad();
+    // A row that failed breaks a rule about its numbers.
+    let ran = check(&["--scheme", "q4_0", "--tensor", "*.bias", "--tensor", "layer.0.*", "--rule", "sqnr_db > 0"]);
+    assert!(ran.out.contains("layer.2.bias") && ran.out.contains("null") && ran.err.contains("rows of 50 values"), "{ran:?}");
+    ran.bad();
+    // What is about nothing checks nothing.
+    let ran = check(&["--scheme", "int8-sym", "--rule", "sqnr_db > 0 where tensor == \"layer.9.weight\""]);
+    assert!(ran.out.contains("no row"), "{ran:?}");
+    ran.bad();
+}
+
+#[test]
+fn check_reads_saved_reports_and_refuses_what_is_no_rule() {
+    let folder = Folder::with(&model());
+    for name in ["rows.json", "rows.ndjson", "rows.csv", "rows.parquet"] {
+        folder.run(&report(&["--output", name])).good();
+        let check = |rule: &str| folder.run(&["check", name, "--rule", rule]);
+        assert_eq!(check("elements > 0").good(), "1 rule kept by 8 rows\n", "{name}");
+        let ran = check("bits_per_element < 5 where scheme == \"int8-sym\"");
+        assert_eq!(table(&ran.out).len(), 4, "{ran:?}");
+        assert!(ran.bad().contains("by 4 of 8 rows"));
+        let err = folder.run(&["check", name, "--scheme", "int8-sym", "--rule", "elements > 0"]).bad();
+        assert!(err.contains("is a saved report"), "{err}");
+        assert!(check("no_such_column > 0").bad().contains("no column `no_such_column` of numbers"));
+    }
+    assert_eq!(folder.run(&["check", "model.safetensors", "--rule", "sqnr_db about 30"]).status, Some(2));
+    assert_eq!(folder.run(&["check", "model.safetensors"]).status, Some(2));
+    let mixed = ["check", "model.safetensors", "--rule", "sqnr_db > 0", "--rule", "sqnr_db > 30 where scheme == \"int8-sym\""];
+    assert!(folder.run(&mixed).bad().contains("say which to measure by --scheme"));
 }

@@ -33,6 +33,7 @@ mod scheme;
 mod simd;
 mod storage;
 mod stream;
+mod table_file;
 mod tensor;
 
 /// The twenty numbers of the original notebook.
