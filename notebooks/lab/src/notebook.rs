@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::cell_error::CellError;
 use super::marks::Stream;
 use super::media::{Media, is_text, json_of, metadata, note_media};
-use super::session::Event;
+use super::front::Event;
 
 /// A notebook file: checked to be nbformat 4 in Rust, and kept as it is but for what a run changes.
 #[derive(Clone)]
