@@ -582,8 +582,18 @@ fn draw_error(error: impl std::fmt::Display) -> Error {
 }
 
 /// The families that charts name most, for all of which the bundled font stands in.
-const FAMILIES: [&str; 10] =
-    ["sans-serif", "serif", "monospace", "Arial", "Calibri", "Courier New", "DejaVu Sans", "Helvetica", "Times New Roman", "Verdana"];
+const FAMILIES: [&str; 10] = [
+    "sans-serif",
+    "serif",
+    "monospace",
+    "Arial",
+    "Calibri",
+    "Courier New",
+    "DejaVu Sans",
+    "Helvetica",
+    "Times New Roman",
+    "Verdana",
+];
 
 /// Makes plotters measure and draw text with the bundled font, which holds Latin, Greek and the signs of formulas. Every [`Figure`] does
 /// so itself; charts that are drawn with plotters alone need it once. It stands in for the families sans-serif, serif, monospace, Arial,
@@ -596,9 +606,5 @@ pub fn use_bundled_font() -> Result<()> {
     static FONT: &[u8] = include_bytes!("../assets/DejaVuSans-subset.ttf");
     static REGISTERED: OnceLock<bool> = OnceLock::new();
     let register = || FAMILIES.iter().all(|family| register_font(family, FontStyle::Normal, FONT).is_ok());
-    if *REGISTERED.get_or_init(register) {
-        Ok(())
-    } else {
-        Err(Error::Draw("the bundled font cannot be read".to_owned()))
-    }
+    if *REGISTERED.get_or_init(register) { Ok(()) } else { Err(Error::Draw("the bundled font cannot be read".to_owned())) }
 }

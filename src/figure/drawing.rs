@@ -191,7 +191,13 @@ impl DrawingBackend for Recorder {
         self.note(Mark::Line(from, to, Stroke::of(style)))
     }
 
-    fn draw_rect<S: BackendStyle>(&mut self, upper_left: BackendCoord, bottom_right: BackendCoord, style: &S, fill: bool) -> Noted {
+    fn draw_rect<S: BackendStyle>(
+        &mut self,
+        upper_left: BackendCoord,
+        bottom_right: BackendCoord,
+        style: &S,
+        fill: bool,
+    ) -> Noted {
         self.note(Mark::Rectangle { corners: (upper_left, bottom_right), stroke: Stroke::of(style), is_filled: fill })
     }
 

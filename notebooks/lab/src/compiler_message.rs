@@ -17,7 +17,9 @@ pub fn in_words(diagnostic: &CompilationError, lines: &[&str]) -> String {
         text += &format!("help: {advice}\n");
     }
     let of_name = |code: &str| matches!(code, "E0599" | "E0425" | "E0432" | "E0433");
-    if diagnostic.code().is_some_and(of_name) && let Some(feature) = named(&message).and_then(missing_feature) {
+    if diagnostic.code().is_some_and(of_name)
+        && let Some(feature) = named(&message).and_then(missing_feature)
+    {
         text += &format!("help: the notebooks' polars is built without `{feature}`, so it has no such name\n");
     }
     text
@@ -33,8 +35,10 @@ fn named(message: &str) -> Option<&str> {
 fn missing_feature(name: &str) -> Option<&'static str> {
     Some(match name {
         "lazy" | "col" | "lit" | "LazyFrame" | "IntoLazy" | "LazyCsvReader" | "pivot" => "lazy",
-        "join" | "left_join" | "inner_join" | "full_join" | "cross_join" | "semi_join" | "value_counts" | "unpivot" | "to_dummies"
-        | "rank" | "diff" | "mode" | "DataFrameJoinOps" | "JoinArgs" | "JoinType" | "SeriesMethods" => "polars-ops",
+        "join" | "left_join" | "inner_join" | "full_join" | "cross_join" | "semi_join" | "value_counts" | "unpivot"
+        | "to_dummies" | "rank" | "diff" | "mode" | "DataFrameJoinOps" | "JoinArgs" | "JoinType" | "SeriesMethods" => {
+            "polars-ops"
+        }
         "CsvReader" | "CsvWriter" | "CsvReadOptions" => "csv",
         "ParquetReader" | "ParquetWriter" => "parquet",
         "JsonReader" | "JsonWriter" => "json",

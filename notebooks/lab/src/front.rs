@@ -65,7 +65,9 @@ impl Question {
     /// The warning that a cell shows where nobody can answer, as in a run without Jupyter.
     pub fn nobody_answers(&self) -> Event {
         let said = match self {
-            Self::StandardInput => "the cell reads its standard input, which nobody can give here: it finds the end of it\n".to_owned(),
+            Self::StandardInput => {
+                "the cell reads its standard input, which nobody can give here: it finds the end of it\n".to_owned()
+            }
             Self::Line(prompt) | Self::Password(prompt) => {
                 format!("the cell asks for input ({}), which nobody can give here: it gets an empty line\n", prompt.trim())
             }

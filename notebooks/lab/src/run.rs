@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 use similar::{ChangeTag, TextDiff};
 
 use super::cell_error::CellError;
+use super::front::{Event, Front, Question};
 use super::marks::Stream;
 use super::notebook::{Notebook, Outputs, joined, replace_file, writable};
 use super::page;
-use super::front::{Event, Front, Question};
 use super::session::Session;
 use super::slot::Slot;
 use super::warm::style;

@@ -12,9 +12,9 @@ use evcxr::{CommandContext, Completions, EvalCallbacks, EvalContext, EvalOutputs
 
 use super::cell_error::{CellError, CellErrorKind, Message, said_below};
 use super::compiler;
+use super::front::{Event, Front, Nobody, Question};
 use super::home::program;
 use super::magics::{Typed, typed};
-use super::front::{Event, Front, Nobody, Question};
 use super::marks::{FAILED, INPUT, PANICKED, Stream};
 use super::media::Media;
 use super::output::Piece;

@@ -27,7 +27,11 @@ pub fn set_running(is_running: bool) {
 /// As that: `count` bytes can be written at `buffer`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn read(file: c_int, buffer: *mut c_void, count: usize) -> isize {
-    if file == 0 && count > 0 && IS_RUNNING.load(Ordering::SeqCst) && let Some(give) = GIVE.get() {
+    if file == 0
+        && count > 0
+        && IS_RUNNING.load(Ordering::SeqCst)
+        && let Some(give) = GIVE.get()
+    {
         // SAFETY: as of this function.
         let given = unsafe { give(buffer.cast(), count) };
         if given < 0 {

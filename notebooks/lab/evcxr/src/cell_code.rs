@@ -58,6 +58,7 @@ pub(crate) fn in_steps(
         code: CodeBlock::new().generated("'evcxr_0: {"),
         ends: vec![End::default()],
         loaded: HashSet::new(),
+        prints: Vec::new(),
     };
     let last_definitions = last_definitions(&user_code, nodes);
     let count = user_code.segments.len();
@@ -72,6 +73,10 @@ pub(crate) fn in_steps(
         let let_stmt = node.cloned().and_then(ast::LetStmt::cast);
         let defined: Vec<String> = let_stmt.iter().flat_map(names_of).collect();
         let (load, names) = variables.load(&text, &defined, &mut statements.loaded);
+        let only_prints = only_prints(node);
+        if !only_prints || !names.is_empty() {
+            statements.flush_prints();
+        }
         if !names.is_empty() {
             let mut end = CodeBlock::new();
             for name in &names {
@@ -88,12 +93,16 @@ pub(crate) fn in_steps(
                     None => statements.add(CodeBlock::new().with_segment(segment)),
                 }
             }
+            None if only_prints => statements.prints.append(&mut group),
             None if is_step(node) => statements.add_step(group),
             None => {
                 for segment in group {
                     statements.add(CodeBlock::new().with_segment(segment));
                 }
             }
+        }
+        if index + 1 == count {
+            statements.flush_prints();
         }
         let mut end = CodeBlock::new();
         for name in defined {
@@ -118,6 +127,8 @@ struct Statements {
     /// Of each open block, the outermost first.
     ends: Vec<End>,
     loaded: HashSet<String>,
+    /// Statements that only print, which are one step: the compiler takes its time for each.
+    prints: Vec<Segment>,
 }
 
 /// What stores the variables of a block.
@@ -164,6 +175,13 @@ impl Statements {
                     ")}}) {{ Some(evcxr_value) => evcxr_value, None => break {label} }};"
                 )),
         );
+    }
+
+    fn flush_prints(&mut self) {
+        let prints = std::mem::take(&mut self.prints);
+        if !prints.is_empty() {
+            self.add_step(prints);
+        }
     }
 
     fn add_step(&mut self, segments: Vec<Segment>) {
@@ -250,6 +268,25 @@ fn is_step(node: Option<&SyntaxNode>) -> bool {
             .is_some_and(|name| STD_MACROS.iter().any(|known| name.text() == *known)),
         None => ast::ExprStmt::can_cast(node.kind()) || ast::Expr::can_cast(node.kind()),
     }
+}
+
+/// Whether a statement prints values by their names and nothing else, so that it moves no variable.
+fn only_prints(node: Option<&SyntaxNode>) -> bool {
+    let call = node
+        .and_then(|node| ast::ExprStmt::cast(node.clone()))
+        .and_then(|statement| statement.expr());
+    let Some(ast::Expr::MacroExpr(call)) = call else {
+        return false;
+    };
+    let Some(call) = call.macro_call() else {
+        return false;
+    };
+    let is_print = call.path().is_some_and(|path| {
+        ["print", "println", "eprint", "eprintln"].contains(&path.to_string().as_str())
+    });
+    // A call, an index or a block would be a token tree in it.
+    let trees = call.syntax().descendants().filter_map(ast::TokenTree::cast);
+    is_print && trees.count() == 1
 }
 
 const STD_MACROS: [&str; 20] = [

@@ -164,7 +164,9 @@ pub(crate) fn of_thread_local(node: &SyntaxNode) -> Option<Vec<OfThread>> {
             SyntaxKind::R_CURLY | SyntaxKind::R_PAREN | SyntaxKind::R_BRACK => depth -= 1,
             _ => {}
         }
-        let is_bracket_around = text.is_empty() && depth == 1 && token.text().len() == 1
+        let is_bracket_around = text.is_empty()
+            && depth == 1
+            && token.text().len() == 1
             && "{([".contains(token.text());
         if depth == 0 || (depth == 1 && token.kind() == SyntaxKind::SEMICOLON) {
             found.extend(OfThread::of(std::mem::take(&mut text), lines_before));

@@ -10,10 +10,10 @@ use jupyter_protocol::{
 use serde_json::{Map, Value};
 
 use super::{Shared, Wire};
+use crate::front::{Event, Front, Question};
 use crate::html::escape;
 use crate::marks::Stream;
 use crate::media::{Media, json_of, metadata, note_media};
-use crate::front::{Event, Front, Question};
 use crate::steering::Interrupter;
 
 /// Shows a cell's events as they come.

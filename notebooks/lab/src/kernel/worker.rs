@@ -15,9 +15,9 @@ use serde_json::Map;
 use super::live::{Gathered, Live, Said, jupyter_media};
 use super::{Shared, Wire, answers};
 use crate::cell_error::CellError;
+use crate::front::{Event, Front, Question};
 use crate::media::Media;
 use crate::session::Session;
-use crate::front::{Event, Front, Question};
 use crate::slot::Slot;
 use crate::template::Progress;
 
