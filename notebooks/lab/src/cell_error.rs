@@ -62,7 +62,11 @@ impl CellError {
 
     /// It was interrupted and did not stop: its thread was left behind, with these variables, which it had taken or which are bound to it.
     pub fn left_behind(taken: &str, bound: &str) -> Self {
-        let listed = |names: &str| names.split(',').map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        let listed = |names: &str| {
+            let mut names: Vec<String> = names.split(',').map(|name| format!("`{name}`")).collect();
+            names.sort();
+            names.join(", ")
+        };
         let mut said = "the cell did not stop by itself and was left behind where it stands; the variables are kept".to_owned();
         if !taken.is_empty() {
             said += &format!(", without those that it was using: {}", listed(taken));

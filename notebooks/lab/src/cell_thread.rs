@@ -2,8 +2,9 @@
 //!
 //! What the old thread does from then on: where it stands in the cell's own code, as in `loop {}`, it is made to wait for ever. In a
 //! library's code it may hold a lock that others need, such as the allocator's, so there it goes on, until it is back in the cell's code,
-//! begins the cell's next statement, or asks for a variable. In a system call it waits as it did.
+//! begins the cell's next statement, or asks for a variable. In a system call it waits as it did. What it prints is not seen.
 
+use std::cell::Cell as Flag;
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -115,7 +116,27 @@ pub fn prepare() {
     }
 }
 
+thread_local! {
+    /// Whether this thread was left behind.
+    static IS_LEFT: Flag<bool> = const { Flag::new(false) };
+}
+
+/// `write` of POSIX, for all of this process, without what a thread prints that was left behind: it would stand below another cell. The
+/// thread cannot be held here, as it has the lock of its standard output.
+///
+/// # Safety
+/// As that: `count` bytes can be read at `bytes`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn write(file: c_int, bytes: *const c_void, count: usize) -> isize {
+    if matches!(file, 1 | 2) && IS_LEFT.get() {
+        return count as isize;
+    }
+    // SAFETY: the same call, of the system itself.
+    unsafe { libc::syscall(libc::SYS_write, file, bytes, count) as isize }
+}
+
 extern "C" fn on_signal(_: c_int, _: *mut libc::siginfo_t, context: *mut c_void) {
+    IS_LEFT.set(true);
     // SAFETY: the system hands over the state in which the thread was met.
     let at = unsafe { program_counter(&*context.cast::<libc::ucontext_t>()) };
     if (START.load(Ordering::SeqCst)..END.load(Ordering::SeqCst)).contains(&at) {
