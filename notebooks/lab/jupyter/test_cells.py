@@ -468,13 +468,13 @@ class LeftBehind(Cells):
         self.assert_shows('report(&[Tensor::from_vec("x", few.clone())?], &[Scheme::asymmetric(8)])?.height()', "1")
 
     def test_what_the_cell_was_using_is_lost_and_named(self):
-        self.kernel.ok("let used = vec![1]; let other = vec![2]; let mut log = vec![0];")
-        said = self.said_of("let made = 1;\nlog.push(made);\nused.len();\nloop {}")
-        self.assertTrue(said.endswith("the variables are kept, without those that it was using: `log`, `used`"), said)
+        self.kernel.ok("let held = vec![1]; let other = vec![2]; let mut log = vec![0];")
+        said = self.said_of("let made = 1;\nlog.push(made);\nheld.len();\nloop {}")
+        self.assertTrue(said.endswith("the variables are kept, without those that it was using: `held`, `log`"), said)
         self.assert_shows("other", "[2]")
-        self.assertIn("cannot find value `used`", self.error_of("used"))
-        self.kernel.ok("let used = 5;")
-        self.assert_shows("used", "5")
+        self.assertIn("cannot find value `held`", self.error_of("held"))
+        self.kernel.ok("let held = 5;")
+        self.assert_shows("held", "5")
 
     def test_what_is_bound_to_its_thread_is_lost_and_named(self):
         self.kernel.ok("use std::rc::Rc;\nlet counted = Rc::new(1); let again = counted.clone(); let plain = 2;")

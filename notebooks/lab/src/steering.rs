@@ -131,6 +131,8 @@ impl Interrupter {
                     return steering.kill();
                 }
                 if state.is_started {
+                    // It may wait for what it has started.
+                    processes::kill_children(steering.process_id());
                     steering.say_to_child(LEAVE);
                     is_left = true;
                     continue;

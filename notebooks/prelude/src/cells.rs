@@ -86,9 +86,11 @@ pub fn say_debugged(text: &str, file: &str, line: u32) {
     }
 }
 
-/// As the standard library's, with the cell and its line where that has a file that nobody wrote.
+/// The standard library's `dbg!`, with the cell and its line where that has a file that nobody wrote. Cells have it as `dbg`; of that
+/// name it would be ambiguous here.
+#[doc(hidden)]
 #[macro_export]
-macro_rules! dbg {
+macro_rules! evcxr_dbg {
     () => { $crate::cells::say_debugged("", file!(), line!()) };
     ($value:expr $(,)?) => {
         // A `match`, so that temporaries of the expression live as long as what is made of it.
@@ -99,7 +101,7 @@ macro_rules! dbg {
             }
         }
     };
-    ($($value:expr),+ $(,)?) => { ($($crate::dbg!($value)),+,) };
+    ($($value:expr),+ $(,)?) => { ($($crate::evcxr_dbg!($value)),+,) };
 }
 
 /// Waits for a future that needs no runtime of its own.

@@ -1743,7 +1743,7 @@ impl ContextState {
             _ => "PrettyFailure",
         };
         CodeBlock::new().generated(format!(
-            "use ::quantlens_prelude::cells as evcxr_internal_runtime; use evcxr_internal_runtime::{{{failure} as EvcxrUserCodeError, IsSend as _, IsNotSend as _}};"
+            "use ::quantlens_prelude::{{cells as evcxr_internal_runtime, evcxr_dbg as dbg}}; use evcxr_internal_runtime::{{{failure} as EvcxrUserCodeError, IsSend as _, IsNotSend as _}};"
         ))
     }
 
