@@ -12,7 +12,7 @@
 //! evcxr_variable_store.put_new(stringify!(a), a);
 //! ```
 //!
-//! Some code is no closure's: it borrows a temporary for longer than its statement, or assigns to what has no value yet. If the cell does
+//! A variable that no later statement names is stored at once, without a block. Some code is no closure's: it borrows a temporary for longer than its statement, or assigns to what has no value yet. If the cell does
 //! not compile so, it is compiled *flat*, as evcxr has it: all of it in one closure.
 
 use crate::code_block::CodeBlock;
@@ -25,6 +25,7 @@ use ra_ap_syntax::SyntaxNode;
 use ra_ap_syntax::ast;
 use ra_ap_syntax::ast::HasAttrs;
 use ra_ap_syntax::ast::HasName;
+use std::collections::HashMap;
 use std::collections::HashSet;
 
 /// Statements nest in this many blocks at most; variables that are defined deeper are stored together.
@@ -61,6 +62,7 @@ pub(crate) fn in_steps(
         prints: Vec::new(),
     };
     let last_definitions = last_definitions(&user_code, nodes);
+    let last_uses = last_uses(&user_code);
     let count = user_code.segments.len();
     let mut segments = user_code.segments.into_iter().enumerate();
     while let Some((index, segment)) = segments.next() {
@@ -106,11 +108,19 @@ pub(crate) fn in_steps(
         }
         let mut end = CodeBlock::new();
         for name in defined {
-            if last_definitions
+            if !last_definitions
                 .iter()
                 .any(|(last, at)| *last == name && *at == index)
             {
-                end = end.add_all(variables.put_new(&name));
+                continue;
+            }
+            let store = variables.put_new(&name);
+            if last_uses.get(&name).is_some_and(|last| *last > index) {
+                end = end.add_all(store);
+            } else {
+                // Nothing can borrow from it, so it needs no block, of which each costs the compiler
+                // more than the one around it.
+                statements.add(store);
             }
         }
         if index + 1 == count {
@@ -201,6 +211,18 @@ impl Statements {
         }
         self.code
     }
+}
+
+/// For each word the index of the last segment that has it.
+fn last_uses(user_code: &CodeBlock) -> HashMap<String, usize> {
+    let mut uses = HashMap::new();
+    for (index, segment) in user_code.segments.iter().enumerate() {
+        let is_part = |c: char| c.is_alphanumeric() || c == '_';
+        for word in segment.code.split(|c| !is_part(c)) {
+            uses.insert(word.to_owned(), index);
+        }
+    }
+    uses
 }
 
 /// For each name the index of the segment that defines it last.

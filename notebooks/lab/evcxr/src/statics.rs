@@ -170,7 +170,7 @@ pub(crate) fn of_thread_local(node: &SyntaxNode) -> Option<Vec<OfThread>> {
             && "{([".contains(token.text());
         if depth == 0 || (depth == 1 && token.kind() == SyntaxKind::SEMICOLON) {
             found.extend(OfThread::of(std::mem::take(&mut text), lines_before));
-        } else if !is_bracket_around && !(text.is_empty() && token.text().trim().is_empty()) {
+        } else if !(is_bracket_around || text.is_empty() && token.text().trim().is_empty()) {
             if text.is_empty() {
                 lines_before = lines;
             }
