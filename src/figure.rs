@@ -1,6 +1,7 @@
 //! `Figure`: a chart as data, drawn by plotters to SVG and PNG, the same bytes everywhere.
 
 mod doubled;
+mod drawing;
 mod glyph;
 mod label;
 
@@ -14,6 +15,8 @@ use plotters::style::{FontStyle, register_font};
 use png::PixelDimensions;
 
 use self::doubled::Doubled;
+use self::drawing::Drawing;
+pub use self::drawing::{Recorder, chart};
 use self::glyph::Glyph;
 use crate::error::{Error, Result};
 
@@ -147,6 +150,8 @@ pub struct Figure {
     /// What colours of areas mean.
     keys: Vec<(String, Vec<RGBColor>)>,
     labels: Vec<((f64, f64), String)>,
+    /// A drawing of one's own, instead of all of this.
+    drawing: Option<Drawing>,
 }
 
 /// Width and height at which a figure is shown, unless it has many rows or a long legend: then it is higher.
@@ -166,6 +171,7 @@ impl Figure {
             areas: Vec::new(),
             keys: Vec::new(),
             labels: Vec::new(),
+            drawing: None,
         }
     }
 
@@ -322,6 +328,9 @@ impl Figure {
 
     fn draw<DB: DrawingBackend>(&self, backend: DB) -> Result<()> {
         use_bundled_font()?;
+        if let Some(drawing) = &self.drawing {
+            return drawing.draw_on(backend);
+        }
         let root = backend.into_drawing_area();
         root.fill(&WHITE).map_err(draw_error)?;
         self.draw_on(&root).and_then(|()| root.present().map_err(draw_error))
@@ -427,6 +436,9 @@ impl Figure {
 
     /// Width and height at which this figure is shown: [`SIZE`], but higher where rows or a long legend need more room.
     fn size(&self) -> Result<(u32, u32)> {
+        if let Some(drawing) = &self.drawing {
+            return Ok(drawing.size);
+        }
         use_bundled_font()?;
         let mut scratch = String::new();
         let root = SVGBackend::with_string(&mut scratch, SIZE).into_drawing_area();
@@ -570,13 +582,30 @@ fn draw_error(error: impl std::fmt::Display) -> Error {
     Error::Draw(error.to_string())
 }
 
-/// Makes plotters measure and draw text with the bundled font, which holds Latin, Greek and the signs of formulas.
-fn use_bundled_font() -> Result<()> {
+/// The families that charts name most, for all of which the bundled font stands in.
+const FAMILIES: [&str; 10] = [
+    "sans-serif",
+    "serif",
+    "monospace",
+    "Arial",
+    "Calibri",
+    "Courier New",
+    "DejaVu Sans",
+    "Helvetica",
+    "Times New Roman",
+    "Verdana",
+];
+
+/// Makes plotters measure and draw text with the bundled font, which holds Latin, Greek and the signs of formulas. Every [`Figure`] does
+/// so itself; charts that are drawn with plotters alone need it once. It stands in for the families sans-serif, serif, monospace, Arial,
+/// Calibri, Courier New, DejaVu Sans, Helvetica, Times New Roman and Verdana, in every style. A font that is registered afterwards for
+/// one of them takes its place.
+///
+/// # Errors
+/// [`Error::Draw`] if plotters cannot read the font.
+pub fn use_bundled_font() -> Result<()> {
     static FONT: &[u8] = include_bytes!("../assets/DejaVuSans-subset.ttf");
     static REGISTERED: OnceLock<bool> = OnceLock::new();
-    if *REGISTERED.get_or_init(|| register_font("sans-serif", FontStyle::Normal, FONT).is_ok()) {
-        Ok(())
-    } else {
-        Err(Error::Draw("the bundled font cannot be read".to_owned()))
-    }
+    let register = || FAMILIES.iter().all(|family| register_font(family, FontStyle::Normal, FONT).is_ok());
+    if *REGISTERED.get_or_init(register) { Ok(()) } else { Err(Error::Draw("the bundled font cannot be read".to_owned())) }
 }

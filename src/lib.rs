@@ -69,7 +69,7 @@ pub use codes::Codes;
 pub use convention::Convention;
 pub use dtype::Dtype;
 pub use error::{Error, Result};
-pub use figure::Figure;
+pub use figure::{Figure, chart};
 pub use format::{Codebook, Format, Minifloat, Rounding, Signedness, Specials};
 pub use frame::{DataFrameQuantExt, SeriesQuantExt};
 pub use ggml::{Ggml, WeightedGgml};

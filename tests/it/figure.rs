@@ -212,3 +212,46 @@ fn rows_have_names_and_labels_cover_nothing() {
     let count = crowd.to_svg().unwrap().matches("label ").count();
     assert!((2..20).contains(&count), "{count}");
 }
+
+#[test]
+fn a_chart_of_ones_own_is_a_figure_that_shows_and_saves() {
+    use plotters::prelude::*;
+    let draw = |caption: &'static str| {
+        quantlens::chart((400, 300), move |root| {
+            root.fill(&WHITE)?;
+            let mut chart = ChartBuilder::on(root)
+                .caption(caption, ("Arial", 20))
+                .margin(10)
+                .x_label_area_size(30)
+                .y_label_area_size(40)
+                .build_cartesian_2d(0..4, 0..10)?;
+            chart.configure_mesh().x_desc("n").draw()?;
+            let bars = [1, 1, 3].into_iter().map(|x| (x, 2));
+            chart.draw_series(Histogram::vertical(&chart).style(BLUE.filled()).data(bars))?;
+            chart.draw_series(AreaSeries::new([(0, 1), (4, 9)], 0, RED.mix(0.3)))?;
+            chart.draw_series([Circle::new((2, 5), 6, GREEN.filled())])?;
+            Ok(())
+        })
+        .unwrap()
+    };
+    let figure = draw("a caption before any figure");
+    let svg = figure.to_svg().unwrap();
+    for part in ["a caption before any figure", "max-width:400px", "<circle", "<polygon", "#0000FF"] {
+        assert!(svg.contains(part), "{part}");
+    }
+    let png = figure.to_png().unwrap();
+    assert_eq!([&png[16..20], &png[20..24]].map(|side| u32::from_be_bytes(side.try_into().unwrap())), [800, 600]);
+    assert_eq!(figure, draw("a caption before any figure"));
+    assert_ne!(figure, draw("another"));
+    let directory = tempfile::tempdir().unwrap();
+    figure.save(directory.path().join("chart.png")).unwrap();
+    assert_eq!(std::fs::read(directory.path().join("chart.png")).unwrap(), png);
+}
+
+#[test]
+fn a_chart_that_cannot_be_drawn_says_why() {
+    let error = quantlens::chart((0, 300), |_| Ok(())).unwrap_err().to_string();
+    assert!(error.contains("0 by 300"), "{error}");
+    let error = quantlens::chart((10, 10), |_| "x".parse::<i32>().map(|_| ()).map_err(Into::into)).unwrap_err().to_string();
+    assert!(error.contains("invalid digit"), "{error}");
+}

@@ -3,9 +3,8 @@
 import pathlib
 import re
 import tempfile
-import unittest
 
-from test_kernel import FIRST_CELL, NOTEBOOKS, PATIENCE, Kernel, slots_in_use, text_of
+from kernel import FIRST_CELL, NOTEBOOKS, PATIENCE, Kernel, WithKernel, slots_in_use, text_of
 
 
 def shown(outputs):
@@ -20,18 +19,7 @@ def notes(outputs):
     return [re.sub("\x1b\\[[0-9]*m", "", text) for text in texts if text.startswith("\x1b[90m")]
 
 
-class Cells(unittest.TestCase):
-    """One kernel for all tests of a class."""
-
-    @classmethod
-    def setUpClass(cls):
-        cls.kernel = Kernel()
-        cls.kernel.ok(FIRST_CELL)
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.kernel.__exit__()
-
+class Cells(WithKernel):
     def assert_shows(self, code, expected):
         outputs = self.kernel.ok(code)
         self.assertEqual(shown(outputs), expected, code)
@@ -189,6 +177,14 @@ class ErrorsPoint(Cells):
             self.assertNotIn("evcxr", text)
             self.assertNotIn("warning", text)
 
+    def test_what_polars_is_built_without_is_said_in_a_line(self):
+        self.kernel.ok('let s = Series::new("a".into(), [1, 2]); let f = df!["a" => [1, 2]]?;')
+        reply, _ = self.kernel.run("s.cast(&DataType::Date)?")
+        said = "this needs polars' feature `dtype-date`, which the notebooks' polars is built without"
+        self.assertEqual((reply["ename"], reply["evalue"]), ("Error", said))
+        self.assertIn("polars is built without `lazy`", self.error_of("f.clone().lazy()"))
+        self.assertIn("polars is built without `polars-ops`", self.error_of('f.inner_join(&f, ["a"], ["a"])?'))
+
     def test_a_suggestion_is_code_to_paste(self):
         self.kernel.ok("fn total(v: &Vec<i32>) -> i32 { v.iter().sum() }\nlet v = vec![1, 2];")
         text = self.error_of("let a = 1;\nlet n = total(v);")
@@ -224,6 +220,15 @@ class ErrorsPoint(Cells):
         number = reply["execution_count"]
         self.assertEqual(reply["evalue"], "invalid digit found in string")
         self.assertEqual(reply["traceback"][1:], [f"  at cell {number}, line 3: \"x\".parse()?;"])
+
+    def test_dbg_names_cell_and_line(self):
+        reply, outputs = self.kernel.run("let n = 2;\nlet twice = dbg!(2 * n) +\n    dbg!(n, 1).0;\ndbg!();\ntwice")
+        cell = reply["execution_count"]
+        said = [f"[cell {cell}, line {line}] {text}" for line, text in [(2, "2 * n = 4"), (3, "n = 2"), (3, "1 = 1"), (4, "")]]
+        self.assertEqual(text_of(outputs, "stderr"), "\n".join(said) + "\n")
+        self.assertEqual(shown(outputs), "6")
+        definition, _ = self.kernel.run("fn third(x: i32) -> i32 {\n    dbg!(x) / 3\n}")
+        self.assertEqual(text_of(self.kernel.ok("third(6)"), "stderr"), f"[cell {definition['execution_count']}, line 2] x = 6\n")
 
     def test_a_panic_in_a_thread_and_in_a_closure(self):
         reply, outputs = self.kernel.run('std::thread::spawn(|| {\n    panic!("inside")\n}).join().is_err()')
@@ -362,6 +367,168 @@ class Protocol(Cells):
         self.assertEqual(self.kernel.reply(message_id)["history"][-1][2], "let remembered = 1;")
 
 
+class StandardInput(Cells):
+    READ_LINE = "let mut line = String::new();\nstd::io::stdin().read_line(&mut line)?;\nline"
+
+    def run_answering(self, code, *answers):
+        """The reply and outputs of a cell, and how often it asked; each time it gets the next answer."""
+        message_id = self.kernel.send(code, allow_stdin=True)
+        for answer in answers:
+            asked = self.kernel.client.get_stdin_msg(timeout=PATIENCE)
+            self.assertEqual((asked["msg_type"], asked["content"]["password"]), ("input_request", False))
+            self.assertIn("standard input", asked["content"]["prompt"])
+            self.assertEqual(asked["parent_header"]["msg_id"], message_id)
+            self.kernel.client.input(answer)
+        outputs = [(m["msg_type"], m["content"]) for m in self.kernel.messages(message_id)]
+        return self.kernel.reply(message_id), outputs
+
+    def shown_answering(self, code, *answers):
+        reply, outputs = self.run_answering(code, *answers)
+        self.assertEqual(reply["status"], "ok", reply)
+        return shown(outputs)
+
+    def test_a_line_is_asked_for(self):
+        self.assertEqual(self.shown_answering(self.READ_LINE, "a line, é"), '"a line, é\\n"')
+        long = "x" * 20_000
+        self.assertEqual(self.shown_answering(self.READ_LINE.replace("\nline", "\nline.len()"), long), "20001")
+
+    def test_what_was_printed_before_is_seen_before(self):
+        message_id = self.kernel.send('print!("how many? ");\n' + self.READ_LINE, allow_stdin=True)
+        self.kernel.client.get_stdin_msg(timeout=PATIENCE)
+        message = next(m for m in self.kernel.messages(message_id) if m["msg_type"] == "stream")
+        self.assertEqual(message["content"]["text"], "how many? ")
+        self.kernel.client.input("3")
+        list(self.kernel.messages(message_id))
+        self.assertEqual(self.kernel.reply(message_id)["status"], "ok")
+
+    def test_an_empty_line_ends_what_reads_on(self):
+        lines = "std::io::stdin().lines().collect::<Result<Vec<_>, _>>()?"
+        self.assertEqual(self.shown_answering(lines, "one", "two", ""), '["one", "two"]')
+        self.assertEqual(self.shown_answering("std::io::read_to_string(std::io::stdin())?", "one", "two", ""), '"one\\ntwo\\n"')
+        self.assertEqual(self.shown_answering("use std::io::BufRead as _;\nstd::io::stdin().lock().lines().count()", ""), "0")
+        # It is the end of nothing else.
+        self.assertEqual(self.shown_answering(self.READ_LINE, "again"), '"again\\n"')
+
+    def test_where_nobody_can_answer_it_is_at_its_end_and_says_so(self):
+        for code, value in [
+            (self.READ_LINE, '""'),
+            ("std::io::stdin().lines().count()", "0"),
+            ("std::io::read_to_string(std::io::stdin())?", '""'),
+        ]:
+            outputs = self.kernel.ok(code, allow_stdin=False)
+            self.assertIn("the cell reads its standard input, which nobody can give here", text_of(outputs, "stderr"))
+            self.assertEqual(shown(outputs), value)
+
+    def test_an_interrupt_ends_the_wait_and_the_variables_stay(self):
+        self.kernel.ok("let stays = vec![1, 2];")
+        for code in [self.READ_LINE, "stays.len();\nstd::io::read_to_string(std::io::stdin())?"]:
+            message_id = self.kernel.send(code, allow_stdin=True)
+            self.kernel.client.get_stdin_msg(timeout=PATIENCE)
+            self.kernel.manager.interrupt_kernel()
+            list(self.kernel.messages(message_id))
+            reply = self.kernel.reply(message_id)
+            self.assertEqual((reply["ename"], reply["evalue"]), ("Interrupted", "the cell was stopped; the variables are kept"))
+            self.assert_shows("stays", "[1, 2]")
+        self.assertEqual(self.shown_answering(self.READ_LINE, "after"), '"after\\n"')
+
+    def test_what_a_cell_starts_finds_the_end(self):
+        self.assertEqual(self.kernel.ok('std::process::Command::new("cat").status()?.success()')[-1][1]["data"]["text/plain"], "true")
+
+
+class LeftBehind(Cells):
+    """Cells that do not stop by themselves."""
+
+    def said_of(self, code):
+        """What is said when the cell is interrupted."""
+        return self.interrupted(code)["evalue"]
+
+    def test_what_waits_computes_or_prints_for_ever(self):
+        self.kernel.ok('let numbers = vec![1, 2, 3]; let frame = df!["a" => [1, 2]]?;\nfn twice(x: i32) -> i32 { 2 * x }')
+        self.kernel.ok("use std::sync::{Arc, Mutex, mpsc};\nlet shared = Arc::new(Mutex::new(5));")
+        for code in [
+            "std::thread::sleep(std::time::Duration::from_secs(3000));",
+            "loop {}",
+            "let mut x = 1u64; loop { x = x.wrapping_mul(3); std::hint::black_box(x); }",
+            "let (_sender, receiver) = mpsc::channel::<i32>(); receiver.recv()?",
+            "let lock = Mutex::new(1); let first = lock.lock().unwrap(); let second = lock.lock().unwrap();",
+            'loop { println!("again") }',
+            "loop { std::hint::black_box(vec![1; 1000]); }",
+        ]:
+            said = self.said_of(code)
+            self.assertEqual(said, "the cell did not stop by itself and was left behind where it stands; the variables are kept", code)
+            outputs = self.kernel.ok("(twice(numbers[2]), frame.height(), *shared.lock()?)")
+            self.assertEqual((shown(outputs), text_of(outputs)), ("(6, 2, 5)", ""), code)
+        self.kernel.ok("let later = vec![numbers.len()];")
+        self.assert_shows("later", "[3]")
+
+    def test_threads_of_the_libraries_work_on(self):
+        self.kernel.ok("let few = vec![1.0, 2.0];")
+        with_pool = "use quantlens_prelude::quantlens;\nlet big = vec![1u64; 1 << 20];\nloop { big.iter().sum::<u64>(); std::thread::sleep(std::time::Duration::from_millis(1)); }"
+        self.interrupted(with_pool)
+        self.assert_shows('report(&[Tensor::from_vec("x", few.clone())?], &[Scheme::asymmetric(8)])?.height()', "1")
+
+    def test_what_the_cell_was_using_is_lost_and_named(self):
+        self.kernel.ok("let held = vec![1]; let other = vec![2]; let mut log = vec![0];")
+        said = self.said_of("let made = 1;\nlog.push(made);\nheld.len();\nloop {}")
+        self.assertTrue(said.endswith("the variables are kept, without those that it was using: `held`, `log`"), said)
+        self.assert_shows("other", "[2]")
+        self.assertIn("cannot find value `held`", self.error_of("held"))
+        self.kernel.ok("let held = 5;")
+        self.assert_shows("held", "5")
+
+    def test_what_is_bound_to_its_thread_is_lost_and_named(self):
+        self.kernel.ok("use std::rc::Rc;\nlet counted = Rc::new(1); let again = counted.clone(); let plain = 2;")
+        said = self.said_of("loop {}")
+        self.assertTrue(said.endswith("without those that belong to its thread, as they are not `Send`: `again`, `counted`"), said)
+        self.assert_shows("plain", "2")
+        self.assertIn("cannot find value `again`", self.error_of("again"))
+
+    def test_it_begins_no_other_statement(self):
+        with tempfile.TemporaryDirectory() as directory:
+            marker = pathlib.Path(directory) / "marker"
+            self.interrupted(f'std::thread::sleep(std::time::Duration::from_secs(4));\nstd::fs::write("{marker}", "")?;')
+            self.assert_shows("std::thread::sleep(std::time::Duration::from_secs(5));\n1", "1")
+            self.assertFalse(marker.exists())
+
+
+class Plotters(Cells):
+    def test_a_caption_before_any_figure_has_a_font(self):
+        self.kernel.ok("use plotters::prelude::*;")
+        code = """let mut text = String::new();
+        {
+            let root = SVGBackend::with_string(&mut text, (300, 200)).into_drawing_area();
+            let mut chart = ChartBuilder::on(&root).caption("of my own", ("Arial", 20).into_font().style(FontStyle::Bold)).build_cartesian_2d(0..1, 0..1)?;
+            chart.configure_mesh().draw()?;
+            root.present()?;
+        }
+        text.contains("of my own")"""
+        self.assert_shows(code, "true")
+
+    def test_a_bitmap_is_written_to_a_file(self):
+        with tempfile.TemporaryDirectory() as directory:
+            path = pathlib.Path(directory) / "own.png"
+            self.kernel.ok(
+                "use plotters::prelude::*;\n{"
+                f'let root = BitMapBackend::new("{path}", (200, 100)).into_drawing_area(); root.fill(&WHITE)?;'
+                'let mut chart = ChartBuilder::on(&root).caption("own", ("sans-serif", 20)).build_cartesian_2d(0..3, 0..3)?;'
+                "chart.draw_series(Histogram::vertical(&chart).style(RED.filled()).data([(0, 1), (1, 2)]))?;"
+                "chart.draw_series(AreaSeries::new([(0, 1), (2, 3)], 0, full_palette::TEAL.mix(0.2)))?;"
+                "root.present()?; }"
+            )
+            self.assertTrue(path.read_bytes().startswith(b"\x89PNG"))
+
+    def test_a_chart_of_ones_own_is_shown(self):
+        [(kind, content)] = self.kernel.ok(
+            "use plotters::prelude::*;\nchart((800, 450), |root| {\n    root.fill(&WHITE)?;\n"
+            '    ChartBuilder::on(root).caption("mine", ("sans-serif", 30)).build_cartesian_2d(0.0..1.0, 0.0..1.0)?.configure_mesh().draw()?;\n'
+            "    Ok(())\n})"
+        )
+        self.assertEqual(kind, "execute_result")
+        self.assertIn("mine", content["data"]["image/svg+xml"])
+        self.assertEqual(content["metadata"], {"image/png": {"width": 800, "height": 450}})
+        self.assertIn("0 by 5", self.error_of("chart((0, 5), |_| Ok(()))"))
+
+
 class Crates(Cells):
     def test_a_crate_with_features_of_its_own_leaves_the_session_as_it_is(self):
         self.kernel.ok("let before = vec![1, 2];")
@@ -412,6 +579,12 @@ class Statics(Cells):
         self.kernel.ok("thread_local! { static CELL: std::cell::Cell<i32> = const { std::cell::Cell::new(1) }; }")
         self.kernel.ok("CELL.with(|cell| cell.set(7));")
         self.assert_shows("CELL.get()", "7")
+        self.kernel.ok(
+            'thread_local! {\n    static FIRST: std::cell::Cell<i32> = const { std::cell::Cell::new(1) };\n'
+            '    pub static SECOND: std::cell::RefCell<Vec<&\'static str>> = std::cell::RefCell::new(vec![";"]);\n}\nFIRST.set(2);'
+        )
+        self.kernel.ok('SECOND.with_borrow_mut(|list| list.push("more"));')
+        self.assert_shows("(FIRST.get(), SECOND.with_borrow(|list| list.clone()))", '(2, [";", "more"])')
 
     def test_a_static_that_is_defined_anew_begins_anew_and_lives_on_after_a_failing_cell(self):
         self.kernel.ok("use std::sync::atomic::{AtomicI32, Ordering};\nstatic LEVEL: AtomicI32 = AtomicI32::new(1);\nLEVEL.store(5, Ordering::Relaxed);")

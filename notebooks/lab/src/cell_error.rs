@@ -25,6 +25,8 @@ pub enum CellErrorKind {
     Failed,
     /// Somebody stopped it.
     Interrupted,
+    /// Somebody stopped it, it did not, and its thread was left behind.
+    Left,
     /// The process that runs the cells ended, or never began.
     Died,
 }
@@ -36,7 +38,7 @@ impl CellErrorKind {
             Self::Compile => "CompileError",
             Self::Panic => "Panic",
             Self::Failed => "Error",
-            Self::Interrupted => "Interrupted",
+            Self::Interrupted | Self::Left => "Interrupted",
             Self::Died => "ProcessDied",
         }
     }
@@ -58,6 +60,23 @@ impl CellError {
         Self { kind, message, details }
     }
 
+    /// It was interrupted and did not stop: its thread was left behind, with these variables, which it had taken or which are bound to it.
+    pub fn left_behind(taken: &str, bound: &str) -> Self {
+        let listed = |names: &str| {
+            let mut names: Vec<String> = names.split(',').map(|name| format!("`{name}`")).collect();
+            names.sort();
+            names.join(", ")
+        };
+        let mut said = "the cell did not stop by itself and was left behind where it stands; the variables are kept".to_owned();
+        if !taken.is_empty() {
+            said += &format!(", without those that it was using: {}", listed(taken));
+        }
+        if !bound.is_empty() {
+            said += &format!(", without those that belong to its thread, as they are not `Send`: {}", listed(bound));
+        }
+        Self::new(CellErrorKind::Left, &said)
+    }
+
     /// The kernel itself cannot run cells.
     pub fn of_kernel(details: &str) -> Self {
         Self::new(CellErrorKind::Died, details)
@@ -66,7 +85,7 @@ impl CellError {
     /// The same end, brought about by somebody.
     pub fn interrupted(self) -> Self {
         let said = match self.kind {
-            CellErrorKind::Died => self.details,
+            CellErrorKind::Died | CellErrorKind::Left => self.details,
             CellErrorKind::Compile => "the cell was stopped while it compiled".to_owned(),
             _ => "the cell was stopped; the variables are kept".to_owned(),
         };
@@ -140,8 +159,19 @@ impl Message {
 
     pub fn error(&self, kind: CellErrorKind) -> CellError {
         let text = self.text.strip_prefix("panic: ").unwrap_or(&self.text);
+        let needed = missing_feature(text);
+        let (kind, text) = match &needed {
+            Some(said) => (CellErrorKind::Failed, said.as_str()),
+            None => (kind, text),
+        };
         let details: Vec<&str> = std::iter::once(text).chain(self.places.iter().map(String::as_str)).collect();
         CellError::new(kind, &details.join("\n"))
+    }
+
+    /// As `dbg!` shows it.
+    pub fn debugged(&self) -> String {
+        let place = self.places.first().map_or("", |place| place.trim().trim_start_matches("at "));
+        format!("[{place}] {}\n", self.text)
     }
 
     /// As it is shown where the cell went on.
@@ -152,6 +182,15 @@ impl Message {
         }
         text
     }
+}
+
+/// polars panics where it would need a feature that it was built without: `activate feature dtype-date`, or `activate 'dtype-time, '
+/// feature`.
+fn missing_feature(panic: &str) -> Option<String> {
+    let rest = panic.strip_prefix("activate ").filter(|rest| rest.contains("feature"))?;
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    let feature = rest.split(|c| !is_part(c)).find(|word| !word.is_empty() && *word != "feature")?;
+    Some(format!("this needs polars' feature `{feature}`, which the notebooks' polars is built without"))
 }
 
 /// Text for a committed file: without the paths of this machine.

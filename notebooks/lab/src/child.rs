@@ -13,16 +13,18 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use anyhow::{Context, Result, bail};
+use crossbeam_channel::{Receiver, Sender, bounded, select};
 use libloading::Library;
 use libloading::os::unix::{self, RTLD_GLOBAL, RTLD_LAZY, RTLD_LOCAL};
 use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_getfd, fcntl_setfd};
 
-use super::compiler;
-use super::marks::{HELLO, INTERRUPT, PANICKED, RESUME, control_mark};
+use super::cell_thread::{self, Cell, CellThread, Store};
+use super::marks::{HELLO, INTERRUPT, LEAVE, PANICKED, RESUME, control_mark};
+use super::{compiler, standard_input};
 
 /// The numbers of the inherited pipes, which are the cells' output, their errors, and what is said to evcxr; then the session's secret.
 const PIPES_VARIABLE: &str = "QUANTLENS_CELL_PIPES";
@@ -91,7 +93,7 @@ pub fn run_if_child() {
     let (numbers, secret) = numbers.rsplit_once(',').unwrap_or((&numbers, ""));
     let error = match connect(numbers) {
         Ok(_) if std::env::var_os(RUNTIME_VARIABLE).is_none() => anyhow::anyhow!("{PIPES_VARIABLE} is set, but evcxr did not"),
-        Ok(commands) => match run_cells(commands, prelude.as_deref(), secret) {
+        Ok((commands, leave)) => match run_cells(commands, &leave, prelude.as_deref(), secret) {
             Ok(never) => match never {},
             Err(error) => error,
         },
@@ -102,8 +104,8 @@ pub fn run_if_child() {
 }
 
 /// Puts the session's pipes where the cells print, and starts the thread that passes lines on to evcxr. Gives the pipe by which evcxr
-/// says what is to run.
-fn connect(numbers: &str) -> Result<BufReader<PipeReader>> {
+/// says what is to run, and where it is said that the cell is to be left behind.
+fn connect(numbers: &str) -> Result<(BufReader<PipeReader>, Receiver<()>)> {
     let numbers: Vec<RawFd> = numbers.split(',').filter_map(|number| number.parse().ok()).collect();
     let [stdout, stderr, feed] = numbers[..] else { bail!("{PIPES_VARIABLE} does not name three pipes") };
     let take = |number: RawFd| -> Result<OwnedFd> {
@@ -115,11 +117,12 @@ fn connect(numbers: &str) -> Result<BufReader<PipeReader>> {
     };
     let (stdout, stderr, feed) = (take(stdout)?, take(stderr)?, take(feed)?);
     let mut evcxr = io::PipeWriter::from(fcntl_dupfd_cloexec(io::stdout().as_fd(), 3)?);
-    // A cell that reads its standard input finds the end of it, not evcxr's next command.
+    // What a cell starts finds the end of its standard input, not evcxr's next command. The cell itself asks.
     let commands = BufReader::new(PipeReader::from(fcntl_dupfd_cloexec(io::stdin().as_fd(), 3)?));
     rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
     rustix::stdio::dup2_stdout(&stdout)?;
     rustix::stdio::dup2_stderr(&stderr)?;
+    let (say_leave, leave) = bounded(1);
     std::thread::spawn(move || {
         let hello = format!("{HELLO} {}", std::process::id());
         let mut is_for_us = false;
@@ -130,7 +133,9 @@ fn connect(numbers: &str) -> Result<BufReader<PipeReader>> {
             if !is_for_us || line == hello {
                 continue;
             }
-            if is_interrupt || line == RESUME {
+            if line == LEAVE {
+                say_to_leave(&say_leave);
+            } else if is_interrupt || line == RESUME {
                 IS_STOPPED.store(is_interrupt, Ordering::SeqCst);
                 if let Some(prelude) = PRELUDE.get() {
                     prelude.call(if is_interrupt { "quantlens_interrupt" } else { "quantlens_resume" });
@@ -142,7 +147,14 @@ fn connect(numbers: &str) -> Result<BufReader<PipeReader>> {
         // The session is gone, and with it the reason to run.
         std::process::exit(0);
     });
-    Ok(commands)
+    Ok((commands, leave))
+}
+
+/// Unless another cell has begun.
+fn say_to_leave(leave: &Sender<()>) {
+    if IS_STOPPED.load(Ordering::SeqCst) {
+        let _ = leave.try_send(());
+    }
 }
 
 /// Whether the cell that comes, or runs, is to stop.
@@ -174,14 +186,43 @@ impl Prelude {
             function(pipe.as_raw_fd());
         }
     }
+
+    /// Cells that read their standard input ask for it.
+    fn give_input(&self) {
+        // SAFETY: its signature, in notebooks/prelude/src/session.rs.
+        if let Ok(function) = unsafe { self.library.get::<standard_input::Give>("quantlens_read_input") } {
+            standard_input::give_by(*function);
+        }
+    }
+
+    /// Gives the store without what the cell holds that runs, and what there is to say of it.
+    fn leave_behind(&self) -> Option<(Store, String)> {
+        static TEXTS: Mutex<String> = Mutex::new(String::new());
+        extern "C" fn take(text: *const u8, length: usize) {
+            // SAFETY: the prelude hands over a text of this length.
+            let text = unsafe { std::slice::from_raw_parts(text, length) };
+            *TEXTS.lock().unwrap_or_else(PoisonError::into_inner) = String::from_utf8_lossy(text).into_owned();
+        }
+        type Leave = extern "C" fn(extern "C" fn(*const u8, usize)) -> *mut c_void;
+        // SAFETY: its signature, in notebooks/prelude/src/variables.rs.
+        let leave = unsafe { self.library.get::<Leave>("quantlens_leave_behind") }.ok()?;
+        let store = Store(leave(take));
+        Some((store, std::mem::take(&mut *TEXTS.lock().unwrap_or_else(PoisonError::into_inner))))
+    }
 }
 
 /// evcxr's own loop (its `runtime.rs`), which for each line `LOAD_AND_RUN library function` calls the function. It returns only an error.
-fn run_cells(mut commands: BufReader<PipeReader>, prelude: Option<&Path>, secret: &str) -> Result<Infallible> {
+fn run_cells(
+    mut commands: BufReader<PipeReader>,
+    leave: &Receiver<()>,
+    prelude: Option<&Path>,
+    secret: &str,
+) -> Result<Infallible> {
     if let Some(path) = prelude {
         let prelude = Prelude::load(path).with_context(|| format!("could not load {}", path.display()))?;
         prelude.call("quantlens_prepare");
         prelude.take_answers_from(commands.get_ref());
+        prelude.give_input();
         let _ = PRELUDE.set(prelude);
     }
     let say = |words: &str| -> Result<()> {
@@ -191,7 +232,9 @@ fn run_cells(mut commands: BufReader<PipeReader>, prelude: Option<&Path>, secret
         Ok(())
     };
     say(&format!("hello {}", std::process::id()))?;
-    let mut variables: *mut c_void = std::ptr::null_mut();
+    cell_thread::prepare();
+    let mut thread = CellThread::start()?;
+    let mut variables = Store(std::ptr::null_mut());
     let mut line = String::new();
     while commands.read_line(&mut line)? > 0 {
         let words: Vec<&str> = line.split_whitespace().collect();
@@ -200,28 +243,49 @@ fn run_cells(mut commands: BufReader<PipeReader>, prelude: Option<&Path>, secret
             ["LOAD_AND_RUN", library, function, "global"] => (library, function, true),
             _ => bail!("evcxr said {line:?}, which is no cell to run"),
         };
+        let _ = leave.try_recv();
         say("started")?;
         if IS_STOPPED.load(Ordering::SeqCst) {
             // For evcxr it is as if the cell had panicked at once: what it would have defined is not there.
             println!("{PANICKED}");
+            flush();
         } else {
             // SAFETY: evcxr has compiled both from the cell, with this signature.
-            unsafe {
+            let cell = unsafe {
                 // Later cells find there what this one has for all of them.
                 let scope = if is_global { RTLD_GLOBAL } else { RTLD_LOCAL };
                 let library = Library::from(unix::Library::open(Some(library), RTLD_LAZY | scope)?);
-                let cell = library.get::<extern "C" fn(*mut c_void) -> *mut c_void>(function)?;
-                variables = cell(variables);
+                let cell = *library.get::<Cell>(function)?;
                 // Never unloaded: a thread or a destructor of the cell may run on.
                 std::mem::forget(library);
-            }
-        }
-        if let Some(prelude) = PRELUDE.get() {
-            prelude.call("quantlens_flush");
+                cell
+            };
+            standard_input::set_running(true);
+            thread.run(cell, variables);
+            variables = loop {
+                select! {
+                    recv(thread.ended) -> store => break store.context("the cells' thread has ended")?,
+                    recv(leave) -> _ => {
+                        let Some((store, texts)) = PRELUDE.get().and_then(Prelude::leave_behind) else { continue };
+                        std::mem::replace(&mut thread, CellThread::start()?).hold(cell_thread::code_of(library));
+                        say(&format!("left {texts}"))?;
+                        break store;
+                    }
+                }
+            };
+            standard_input::set_running(false);
+            flush();
         }
         say("complete")?;
         line.clear();
     }
     // evcxr has closed its end.
     std::process::exit(0);
+}
+
+/// What a cell has printed without a newline is still in the prelude's std.
+fn flush() {
+    if let Some(prelude) = PRELUDE.get() {
+        prelude.call("quantlens_flush");
+    }
 }

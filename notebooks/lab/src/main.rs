@@ -4,17 +4,19 @@
 //!
 //! * [`toolchain`], [`estimate`], which the launcher has, too; [`home`]: where sources are found and everything is kept.
 //! * [`compiler`], [`files`], [`units`], [`template`], [`slot`]: the notebooks' libraries, built once, and a clone of them for each session.
-//! * [`marks`], [`media`], [`output`], [`processes`], [`child`], [`steering`], [`compiler_message`], [`cell_error`], [`prelude_lines`], [`magics`], [`session`]: cells are evaluated
+//! * [`marks`], [`media`], [`output`], [`processes`], [`cell_thread`], [`standard_input`], [`child`], [`steering`], [`compiler_message`], [`cell_error`], [`prelude_lines`], [`magics`], [`front`], [`session`]: cells are evaluated
 //!   by evcxr in a slot and run in a process of their own, whose output is taken apart.
 //! * [`html`], [`notebook`], [`page`], [`warm`], [`run`]: a notebook file through a session, and a web page of it.
 //! * [`spec`], [`kernel`]: the same session for Jupyter.
 
 mod cell_error;
+mod cell_thread;
 mod child;
 mod compiler;
 mod compiler_message;
 mod estimate;
 mod files;
+mod front;
 mod home;
 mod html;
 mod kernel;
@@ -30,6 +32,7 @@ mod run;
 mod session;
 mod slot;
 mod spec;
+mod standard_input;
 mod steering;
 mod template;
 mod toolchain;

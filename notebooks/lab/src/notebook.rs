@@ -9,9 +9,9 @@ use base64::Engine as _;
 use serde_json::{Map, Value, json};
 
 use super::cell_error::CellError;
+use super::front::Event;
 use super::marks::Stream;
 use super::media::{Media, is_text, json_of, metadata, note_media};
-use super::session::Event;
 
 /// A notebook file: checked to be nbformat 4 in Rust, and kept as it is but for what a run changes.
 #[derive(Clone)]

@@ -32,8 +32,13 @@ pub enum Piece {
     Started,
     /// The cell's function has returned.
     Complete,
+    /// The cell did not stop, and its thread was left behind: with variables that it had taken, and those that are bound to it. Names,
+    /// commas between. Then what evcxr must see of it.
+    Left { taken: String, bound: String, stored: String },
     /// On stderr: the message of what may be the cell's end, a panic, or a `?` that met an error.
     Error(String),
+    /// On stderr: what `dbg!` says.
+    Debugged(String),
     /// The session's own mark: all that was written before it has been read.
     Fence(u64),
 }
@@ -150,6 +155,10 @@ fn control(bytes: &[u8], start: usize) -> Mark {
         ["complete"] => Some(Piece::Complete),
         ["hello", process] => process.parse().ok().map(Piece::Hello),
         ["fence", number] => number.parse().ok().map(Piece::Fence),
+        // The rest is evcxr's, with spaces in it.
+        ["left", taken, bound, ref stored @ ..] => {
+            Some(Piece::Left { taken: taken.to_owned(), bound: bound.to_owned(), stored: stored.join(" ") })
+        }
         _ => None,
     };
     piece.map_or(Mark::None, |piece| Mark::Whole(piece, line.len() + 1))
@@ -209,6 +218,10 @@ fn error(bytes: &[u8]) -> Mark {
         (words, start) if words.len() == 2 && words[0] == "error" => {
             let (message, end) = sized(bytes, start, words[1])?;
             Ok(Mark::Whole(Piece::Error(message), end))
+        }
+        (words, start) if words.len() == 2 && words[0] == "debug" => {
+            let (message, end) = sized(bytes, start, words[1])?;
+            Ok(Mark::Whole(Piece::Debugged(message), end))
         }
         _ => Err(Mark::None),
     };
@@ -300,7 +313,7 @@ mod tests {
         let stream = "a é\u{1e}5ec2e7 complete\nb EVCXR_PANIC_NOTIFICATION\nEVCXR_other E\u{1e}5ec2e7 fence 7\n\u{1e}display 2\n\
             text/html 7\n<b>\n…\nimage/png 3\n\n\n\n\n\u{1e}value 0\nEVCXR_BEGIN_CONTENT text/plain\n1\n2\nEVCXR_END_CONTENT\n\
             EVCXR_BEGIN_CONTENT text/html\n\nEVCXR_END_CONTENT\n\u{1e}progress 3 10 6\nreport\n\u{1e}no mark\n\
-            EVCXR_INPUT_REQUEST:name: \n\u{1e}progress-end\n\u{1e}failed\n\u{1e}5ec2e7 hello 12\n\u{1e}5ec2e7 started\n\u{1e}progress 1 2 18446744073709551615\nend";
+            EVCXR_INPUT_REQUEST:name: \n\u{1e}progress-end\n\u{1e}failed\n\u{1e}5ec2e7 hello 12\n\u{1e}5ec2e7 left a,b  EVCXR_STORED:\tc\tBox<dyn Fn() -> i32>\t\td\n\u{1e}5ec2e7 started\n\u{1e}progress 1 2 18446744073709551615\nend";
         let expected = [
             text("a é"),
             Piece::Complete,
@@ -318,6 +331,11 @@ mod tests {
             Piece::ProgressEnd,
             Piece::Failed,
             Piece::Hello(12),
+            Piece::Left {
+                taken: "a,b".to_owned(),
+                bound: String::new(),
+                stored: "EVCXR_STORED:\tc\tBox<dyn Fn() -> i32>\t\td".to_owned(),
+            },
             Piece::Started,
             text("\u{1e}progress 1 2 18446744073709551615\nend"),
         ];
@@ -338,9 +356,10 @@ mod tests {
 
     #[test]
     fn on_stderr_an_error_is_told_from_what_is_printed() {
-        let stream = "seen\n\u{1e}error 9\ntwo\nlines\nEVCXR_PANIC_NOTIFICATION\n\u{1e}5ec2e7 fence 1\n\u{1e}display 0\n";
+        let stream = "seen\n\u{1e}debug 5\nx = 1\n\u{1e}error 9\ntwo\nlines\nEVCXR_PANIC_NOTIFICATION\n\u{1e}5ec2e7 fence 1\n\u{1e}display 0\n";
         let expected = [
             text("seen\n"),
+            Piece::Debugged("x = 1".to_owned()),
             Piece::Error("two\nlines".to_owned()),
             text("EVCXR_PANIC_NOTIFICATION\n"),
             Piece::Fence(1),

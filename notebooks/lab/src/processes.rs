@@ -11,6 +11,11 @@ pub fn kill_descendants(spared: &[u32]) {
     }
 }
 
+/// Ends every process that descends from this one.
+pub fn kill_children(process: u32) {
+    children(process).into_iter().for_each(kill_tree);
+}
+
 /// Ends a process and every one that descends from it.
 pub fn kill_tree(process: u32) {
     // Its children first: without it they would be somebody else's.

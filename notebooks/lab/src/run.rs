@@ -10,10 +10,11 @@ use serde_json::{Value, json};
 use similar::{ChangeTag, TextDiff};
 
 use super::cell_error::CellError;
+use super::front::{Event, Front, Question};
 use super::marks::Stream;
 use super::notebook::{Notebook, Outputs, joined, replace_file, writable};
 use super::page;
-use super::session::{Event, Front, Session, nobody_answers};
+use super::session::Session;
 use super::slot::Slot;
 use super::warm::style;
 
@@ -138,8 +139,8 @@ impl Front for Terminal<'_> {
         self.outputs.add(event);
     }
 
-    fn ask(&mut self, prompt: &str, _is_password: bool) -> Option<String> {
-        self.outputs.add(nobody_answers(prompt));
+    fn ask(&mut self, question: &Question) -> Option<String> {
+        self.outputs.add(question.nobody_answers());
         None
     }
 }

@@ -12,6 +12,7 @@ use evcxr::{CommandContext, Completions, EvalCallbacks, EvalContext, EvalOutputs
 
 use super::cell_error::{CellError, CellErrorKind, Message, said_below};
 use super::compiler;
+use super::front::{Event, Front, Nobody, Question};
 use super::home::program;
 use super::magics::{Typed, typed};
 use super::marks::{FAILED, INPUT, PANICKED, Stream};
@@ -21,39 +22,6 @@ use super::slot::Slot;
 use super::steering::{Interrupter, LAST_FENCE, Steering, read_pieces};
 use super::template::prelude_dependency;
 use super::{child, prelude_lines};
-
-/// What a cell did, in the order in which it was seen.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Event {
-    /// Printed text, in pieces as they came.
-    Printed(Stream, String),
-    /// A display in the middle of the cell.
-    Display(Media),
-    /// The value of the last expression.
-    Value(Media),
-    /// What the compiler warns of, or what became of a variable: said below all that the cell shows.
-    Note(String),
-    /// How far long work is. Nothing of it is to stay.
-    Progress { what: String, done: usize, total: usize },
-    /// Long work has ended before its last step.
-    ProgressEnd,
-    /// For a moment nothing has come. Said while a cell runs, so that who gathers what comes in quick succession can pass it on.
-    Quiet,
-}
-
-/// The warning that a cell shows when it asks for input and nobody can give it, as in a run without Jupyter.
-pub fn nobody_answers(prompt: &str) -> Event {
-    let said = format!("the cell asks for input ({}), which nobody can give here: it gets an empty line\n", prompt.trim());
-    Event::Printed(Stream::Stderr, said)
-}
-
-/// Who shows what a cell does.
-pub trait Front {
-    fn show(&mut self, event: Event);
-
-    /// A line of input, without its newline; `None` where nobody can give one, or the cell was interrupted instead.
-    fn ask(&mut self, prompt: &str, is_password: bool) -> Option<String>;
-}
 
 enum Request {
     Execute(String, usize),
@@ -280,11 +248,12 @@ impl Session {
                     Outcome::Ran => None,
                     Outcome::Panicked => Some(message.error(CellErrorKind::Panic)),
                     Outcome::Failed => Some(message.error(CellErrorKind::Failed)),
+                    Outcome::Left { taken, bound } => Some(CellError::left_behind(&taken, &bound)),
                 }
             }
             Err(evcxr::Error::CompilationErrors(errors)) => Some(CellError::of_compiler(&errors, code)),
             Err(evcxr::Error::SubprocessTerminated(_)) if is_interrupted => {
-                let said = "the cell did not stop by itself, so its process was ended: the variables are lost";
+                let said = "the cell did not stop, so its process was ended: the variables are lost";
                 Some(CellError::new(CellErrorKind::Died, said))
             }
             Err(evcxr::Error::SubprocessTerminated(message)) => {
@@ -310,6 +279,10 @@ impl Session {
                 self.show_message(cell, front);
                 cell.last_message = Some(message);
             }
+            Piece::Debugged(message) => {
+                let text = Message::of(&message, &self.places(), 0, "").debugged();
+                front.show(Event::Printed(Stream::Stderr, text));
+            }
             Piece::Started => self.steering.note_start(),
             Piece::Display(bundle) => front.show(Event::Display(bundle.into_iter().collect())),
             Piece::Value(bundle) => cell.value.extend(bundle),
@@ -319,11 +292,10 @@ impl Session {
             Piece::ForEvcxr(line) if line.starts_with(PANICKED) => cell.outcome = Outcome::Panicked,
             Piece::ForEvcxr(line) if line.starts_with(FAILED) => cell.outcome = Outcome::Failed,
             Piece::ForEvcxr(line) if line.starts_with(INPUT) => {
-                let (command, prompt) = line.split_once(':').unwrap_or((&line, ""));
-                let answer = front.ask(prompt, command != INPUT).unwrap_or_default();
-                // A line is one line to the cell.
-                let _ = self.answers.send(answer.replace(['\r', '\n'], " "));
+                let question = Question::of_line(&line);
+                let _ = self.answers.send(question.answer(front.ask(&question)));
             }
+            Piece::Left { taken, bound, .. } => cell.outcome = Outcome::Left { taken, bound },
             Piece::ForEvcxr(_) | Piece::Hello(_) | Piece::Complete | Piece::Fence(_) => {}
         }
     }
@@ -421,16 +393,11 @@ enum Outcome {
     Ran,
     Panicked,
     Failed,
-}
-
-struct Nobody;
-
-impl Front for Nobody {
-    fn show(&mut self, _: Event) {}
-
-    fn ask(&mut self, _: &str, _: bool) -> Option<String> {
-        None
-    }
+    /// It did not stop, and went away with variables: names, commas between.
+    Left {
+        taken: String,
+        bound: String,
+    },
 }
 
 /// Sets what evcxr reads from the environment. Call it before there are threads.

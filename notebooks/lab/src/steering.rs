@@ -8,7 +8,7 @@ use std::time::Duration;
 use crossbeam_channel::Sender;
 
 use super::child::Writers;
-use super::marks::{END_OF_CELL, HELLO, INTERRUPT, RESUME, Stream, control_mark};
+use super::marks::{END_OF_CELL, HELLO, INTERRUPT, LEAVE, RESUME, Stream, control_mark};
 use super::output::{Parser, Piece};
 use super::processes;
 
@@ -104,7 +104,8 @@ pub struct Interrupter(pub Arc<Steering>);
 
 impl Interrupter {
     /// Stops the cell that runs, if one does. Work of the library's stops between two steps and the variables stay; a cell that has
-    /// not ended [`GRACE`] later loses its process. One that is still being compiled is not run.
+    /// not ended [`GRACE`] later is left behind, and one that cannot be, [`LEFT_WITHIN`] after that, loses its process. One that is
+    /// still being compiled is not run.
     pub fn interrupt(&self) {
         let running = {
             let mut state = self.0.state();
@@ -118,15 +119,23 @@ impl Interrupter {
         processes::kill_descendants(&[self.0.process_id()]);
         let steering = Arc::clone(&self.0);
         std::thread::spawn(move || {
+            let mut is_left = false;
             loop {
-                std::thread::sleep(GRACE);
+                std::thread::sleep(if is_left { LEFT_WITHIN } else { GRACE });
                 // Held while the process is ended, so that no other cell begins meanwhile.
                 let state = steering.state();
                 if state.running != running {
                     return;
                 }
-                if state.is_started {
+                if state.is_started && is_left {
                     return steering.kill();
+                }
+                if state.is_started {
+                    // It may wait for what it has started.
+                    processes::kill_children(steering.process_id());
+                    steering.say_to_child(LEAVE);
+                    is_left = true;
+                    continue;
                 }
                 // It was analysed when it was stopped, and now a compiler runs for it.
                 drop(state);
@@ -149,6 +158,8 @@ impl Interrupter {
 
 /// How long a cell has to stop by itself.
 const GRACE: Duration = Duration::from_millis(1000);
+/// How long it may take to leave it behind.
+const LEFT_WITHIN: Duration = Duration::from_secs(5);
 /// Ends the threads that read.
 pub const LAST_FENCE: u64 = u64::MAX;
 
@@ -164,6 +175,7 @@ pub fn read_pieces(mut pipe: std::io::PipeReader, stream: Stream, pieces: Sender
                 let line = match &piece {
                     Piece::ForEvcxr(line) => Some(line.clone()),
                     Piece::Complete => Some(END_OF_CELL.to_owned()),
+                    Piece::Left { stored, .. } => Some(stored.clone()),
                     Piece::Hello(process) => Some(format!("{HELLO} {process}")),
                     _ => None,
                 };

@@ -3,136 +3,23 @@
 //!
 //! Nothing of it is for a notebook's author.
 
-use std::any::{Any, TypeId, type_name};
+use std::any::type_name;
 use std::fmt::{Debug, Display};
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::session;
 pub use crate::showing::{ShowBorrowed, ShowText, Shown, show_text};
+pub use crate::variables::{IsNotSend, IsSend, VariableStore, stop_if_left_behind};
 
 /// What a cell that panicked prints for evcxr.
 const PANICKED: &str = "EVCXR_PANIC_NOTIFICATION";
 /// What a cell prints for evcxr that met an error with `?`.
 const FAILED: &str = "EVCXR_ERROR_OCCURRED";
-/// Before the name of a variable whose type is defined anew.
-const CHANGED_TYPE: &str = "EVCXR_VARIABLE_CHANGED_TYPE:";
-/// Before the variables that a cell has stored, with their types; then an empty word, and the names of all that are in the store now. A tab
-/// before each word.
-const STORED: &str = "EVCXR_STORED:";
-
-/// The variables between the cells.
-#[derive(Default)]
-pub struct VariableStore {
-    variables: Vec<(String, Box<dyn Any>)>,
-    /// What the cell that runs has stored for the first time, and the type of each.
-    stored: Vec<(&'static str, &'static str)>,
-}
-
-impl VariableStore {
-    /// As the cells' process hands it from cell to cell; null before the first.
-    ///
-    /// # Safety
-    /// It is null or what an earlier call gave.
-    pub unsafe fn of<'a>(store: *mut VariableStore) -> &'a mut VariableStore {
-        let store = if store.is_null() { Box::into_raw(Box::default()) } else { store };
-        // SAFETY: it came from a box that was never freed, and one cell runs at a time.
-        unsafe { &mut *store }
-    }
-
-    fn position(&self, name: &str) -> Option<usize> {
-        self.variables.iter().position(|(existing, _)| existing == name)
-    }
-
-    fn put(&mut self, name: &str, value: Box<dyn Any>) {
-        match self.position(name) {
-            Some(index) => self.variables[index].1 = value,
-            None => self.variables.push((name.to_owned(), value)),
-        }
-    }
-
-    fn take(&mut self, name: &str) -> Box<dyn Any> {
-        match self.position(name) {
-            Some(index) => self.variables.swap_remove(index).1,
-            None => panic!("the variable `{name}` has gone missing"),
-        }
-    }
-
-    fn check(&mut self, name: &str, type_id: TypeId) -> bool {
-        if let Some(index) = self.position(name)
-            && (*self.variables[index].1).type_id() != type_id
-        {
-            eprintln!("the type of the variable `{name}` was defined anew, so the variable is lost");
-            println!("{CHANGED_TYPE}{name}");
-            return false;
-        }
-        true
-    }
-
-    fn store(&mut self, name: &'static str, type_name: &'static str, value: Box<dyn Any>) {
-        // No later cell could name the type of a closure.
-        if !type_name.contains("{{closure}}") {
-            self.put(name, value);
-        }
-        self.stored.push((name, type_name));
-    }
-
-    /// A variable that the cell has defined.
-    pub fn put_new<T: 'static>(&mut self, name: &'static str, value: T) {
-        self.store(name, type_name::<T>(), Box::new(value));
-    }
-
-    /// A variable that was taken from the store; but if the cell has stored another of that name, that one stays.
-    pub fn put_back<T: 'static>(&mut self, name: &str, value: T) {
-        if !self.stored.iter().any(|(stored, _)| *stored == name) {
-            self.put(name, Box::new(value));
-        }
-    }
-
-    pub fn check_variable<T: 'static>(&mut self, name: &str) -> bool {
-        self.check(name, TypeId::of::<T>())
-    }
-
-    pub fn take_variable<T: 'static>(&mut self, name: &str) -> T {
-        match self.take(name).downcast() {
-            Ok(value) => *value,
-            Err(_) => panic!("the variable `{name}` has another type"),
-        }
-    }
-
-    /// What lives as long as the session.
-    pub fn lazy_arc<T: 'static>(&mut self, name: &str, create: impl FnOnce() -> T) -> Arc<T> {
-        if self.position(name).is_none() {
-            self.put(name, Box::new(Arc::new(create())));
-        }
-        let value = self.position(name).and_then(|index| self.variables[index].1.downcast_ref());
-        match value {
-            Some(value) => Arc::clone(value),
-            None => panic!("`{name}` has another type"),
-        }
-    }
-
-    pub fn forget(&mut self, name: &str) {
-        if let Some(index) = self.position(name) {
-            self.variables.swap_remove(index);
-        }
-    }
-
-    pub fn end_cell(&mut self) {
-        let mut line = String::from(STORED);
-        for (name, type_name) in self.stored.drain(..) {
-            line += &format!("\t{name}\t{type_name}");
-        }
-        line.push('\t');
-        for (name, _) in &self.variables {
-            line += &format!("\t{name}");
-        }
-        println!("{line}");
-    }
-}
-
 /// Runs one statement of a cell. None if it panicked or met an error.
 pub fn step<T, E>(statement: impl FnOnce() -> Result<T, E>) -> Option<T> {
+    stop_if_left_behind();
     let mut value = None;
     let mut statement = Some(statement);
     catch(&mut || {
@@ -187,6 +74,34 @@ fn say_failure(message: &str, line: u32) -> Failure {
     eprintln!("\x1eerror {}\n{text}", text.len());
     println!("{FAILED}");
     Failure
+}
+
+/// What `dbg!` says, then the line of what was compiled, marked likewise.
+pub fn say_debugged(text: &str, file: &str, line: u32) {
+    if session::is_our_session() {
+        let text = format!("{text}\x1f\t{line}");
+        eprintln!("\x1edebug {}\n{text}", text.len());
+    } else {
+        eprintln!("[{file}:{line}] {text}");
+    }
+}
+
+/// The standard library's `dbg!`, with the cell and its line where that has a file that nobody wrote. Cells have it as `dbg`; of that
+/// name it would be ambiguous here.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! evcxr_dbg {
+    () => { $crate::cells::say_debugged("", file!(), line!()) };
+    ($value:expr $(,)?) => {
+        // A `match`, so that temporaries of the expression live as long as what is made of it.
+        match $value {
+            value => {
+                $crate::cells::say_debugged(&format!("{} = {:#?}", stringify!($value), &value), file!(), line!());
+                value
+            }
+        }
+    };
+    ($($value:expr),+ $(,)?) => { ($($crate::evcxr_dbg!($value)),+,) };
 }
 
 /// Waits for a future that needs no runtime of its own.

@@ -14,6 +14,7 @@
 pub mod cells;
 mod session;
 mod showing;
+mod variables;
 
 pub use plotters;
 pub use polars;

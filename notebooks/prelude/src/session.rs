@@ -12,10 +12,12 @@ use std::time::{Duration, Instant};
 use quantlens::display::Content;
 use quantlens::progress::{self, Progress, Work};
 
+use crate::variables;
+
 /// Set by our own session for the process that runs the cells.
 const SESSION_VARIABLE: &str = "QUANTLENS_SESSION";
 
-fn is_our_session() -> bool {
+pub(crate) fn is_our_session() -> bool {
     static OURS: OnceLock<bool> = OnceLock::new();
     *OURS.get_or_init(|| std::env::var_os(SESSION_VARIABLE).is_some())
 }
@@ -70,11 +72,35 @@ fn send(word: &str, contents: &[Content]) {
     write(&message);
 }
 
+/// Held while a mark is written.
+static WRITING: Mutex<()> = Mutex::new(());
+
+/// So long a cell that is left behind may write what it writes.
+const WRITTEN_WITHIN: Duration = Duration::from_millis(500);
+
+/// Does something while no mark is half written.
+pub(crate) fn between_marks<R>(work: impl FnOnce() -> R) -> R {
+    let start = Instant::now();
+    let mut writing = WRITING.try_lock();
+    while matches!(writing, Err(std::sync::TryLockError::WouldBlock)) && start.elapsed() < WRITTEN_WITHIN {
+        std::thread::sleep(Duration::from_millis(1));
+        writing = WRITING.try_lock();
+    }
+    work()
+}
+
 /// In one piece, whatever other threads print.
 fn write(message: &[u8]) {
-    let mut stdout = std::io::stdout().lock();
-    // Nobody is left to tell when the pipe is closed.
-    let _ = stdout.write_all(message).and_then(|()| stdout.flush());
+    {
+        let _writing = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
+        if !variables::is_left_behind() {
+            let mut stdout = std::io::stdout().lock();
+            // Nobody is left to tell when the pipe is closed.
+            let _ = stdout.write_all(message).and_then(|()| stdout.flush());
+            return;
+        }
+    }
+    variables::wait_for_ever();
 }
 
 /// Once per process: a hook for panics, one for progress, and polars' table width.
@@ -99,6 +125,8 @@ pub(crate) fn prepare() {
             }
         }));
         progress::set_hook(Some(tell));
+        // For charts that a cell draws with plotters alone; each figure says so itself if it fails.
+        let _ = quantlens::figure::use_bundled_font();
         // SAFETY: the kernel runs one cell at a time and this is the first; no other thread reads the environment now.
         unsafe {
             std::env::set_var("POLARS_FMT_MAX_ROWS", "20");
@@ -227,6 +255,40 @@ extern "C" fn quantlens_take_answers_from(pipe: i32) {
     ANSWERS.store(pipe, Ordering::Relaxed);
 }
 
+/// A line of standard input, and how far it was read.
+static INPUT: Mutex<(Vec<u8>, usize)> = Mutex::new((Vec::new(), 0));
+/// The prompt by which our session knows that a cell reads its standard input. Its answer begins with `=` if somebody gave one.
+const STANDARD_INPUT: &str = "\x1fstdin";
+
+/// Called by our own runtime when a cell reads its standard input: writes at most so many bytes, and says how many. 0 is the end of the
+/// input, which is where nobody can give any, and where somebody gives an empty line; -1 says that the cell was interrupted.
+///
+/// # Safety
+/// `count` bytes can be written at `buffer`.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn quantlens_read_input(buffer: *mut u8, count: usize) -> isize {
+    let mut input = INPUT.lock().unwrap_or_else(PoisonError::into_inner);
+    if input.0.len() == input.1 {
+        // What was printed before the question is seen before it.
+        let _ = std::io::stdout().flush();
+        write(format!("{}:{STANDARD_INPUT}\n", evcxr_input::GET_CMD).as_bytes());
+        let answer = read_line(ANSWERS.load(Ordering::Relaxed));
+        if progress::is_interrupted() {
+            return -1;
+        }
+        match answer.strip_prefix('=') {
+            None | Some("") => return 0,
+            Some(line) => *input = (format!("{line}\n").into_bytes(), 0),
+        }
+    }
+    let (line, read) = &mut *input;
+    let given = count.min(line.len() - *read);
+    // SAFETY: there is room for `count`, and they are two allocations.
+    unsafe { std::ptr::copy_nonoverlapping(line[*read..].as_ptr(), buffer, given) };
+    *read += given;
+    given as isize
+}
+
 /// Asks, and waits for the answer.
 ///
 /// # Panics
@@ -269,6 +331,7 @@ fn read_line(_: i32) -> String {
 
 /// Between two items of work.
 pub(crate) fn stop_if_interrupted(work: &Work) {
+    variables::stop_if_left_behind();
     if progress::is_interrupted() {
         let Progress { what, done, total, .. } = work.progress();
         panic!("interrupted: {what} {done} of {total}");

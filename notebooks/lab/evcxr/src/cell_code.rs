@@ -12,7 +12,7 @@
 //! evcxr_variable_store.put_new(stringify!(a), a);
 //! ```
 //!
-//! Some code is no closure's: it borrows a temporary for longer than its statement, or assigns to what has no value yet. If the cell does
+//! A variable that no later statement names is stored at once, without a block. Some code is no closure's: it borrows a temporary for longer than its statement, or assigns to what has no value yet. If the cell does
 //! not compile so, it is compiled *flat*, as evcxr has it: all of it in one closure.
 
 use crate::code_block::CodeBlock;
@@ -25,6 +25,7 @@ use ra_ap_syntax::SyntaxNode;
 use ra_ap_syntax::ast;
 use ra_ap_syntax::ast::HasAttrs;
 use ra_ap_syntax::ast::HasName;
+use std::collections::HashMap;
 use std::collections::HashSet;
 
 /// Statements nest in this many blocks at most; variables that are defined deeper are stored together.
@@ -58,8 +59,10 @@ pub(crate) fn in_steps(
         code: CodeBlock::new().generated("'evcxr_0: {"),
         ends: vec![End::default()],
         loaded: HashSet::new(),
+        prints: Vec::new(),
     };
     let last_definitions = last_definitions(&user_code, nodes);
+    let last_uses = last_uses(&user_code);
     let count = user_code.segments.len();
     let mut segments = user_code.segments.into_iter().enumerate();
     while let Some((index, segment)) = segments.next() {
@@ -72,6 +75,10 @@ pub(crate) fn in_steps(
         let let_stmt = node.cloned().and_then(ast::LetStmt::cast);
         let defined: Vec<String> = let_stmt.iter().flat_map(names_of).collect();
         let (load, names) = variables.load(&text, &defined, &mut statements.loaded);
+        let only_prints = only_prints(node);
+        if !only_prints || !names.is_empty() {
+            statements.flush_prints();
+        }
         if !names.is_empty() {
             let mut end = CodeBlock::new();
             for name in &names {
@@ -88,6 +95,7 @@ pub(crate) fn in_steps(
                     None => statements.add(CodeBlock::new().with_segment(segment)),
                 }
             }
+            None if only_prints => statements.prints.append(&mut group),
             None if is_step(node) => statements.add_step(group),
             None => {
                 for segment in group {
@@ -95,13 +103,24 @@ pub(crate) fn in_steps(
                 }
             }
         }
+        if index + 1 == count {
+            statements.flush_prints();
+        }
         let mut end = CodeBlock::new();
         for name in defined {
-            if last_definitions
+            if !last_definitions
                 .iter()
                 .any(|(last, at)| *last == name && *at == index)
             {
-                end = end.add_all(variables.put_new(&name));
+                continue;
+            }
+            let store = variables.put_new(&name);
+            if last_uses.get(&name).is_some_and(|last| *last > index) {
+                end = end.add_all(store);
+            } else {
+                // Nothing can borrow from it, so it needs no block, of which each costs the compiler
+                // more than the one around it.
+                statements.add(store);
             }
         }
         if index + 1 == count {
@@ -118,6 +137,8 @@ struct Statements {
     /// Of each open block, the outermost first.
     ends: Vec<End>,
     loaded: HashSet<String>,
+    /// Statements that only print, which are one step: the compiler takes its time for each.
+    prints: Vec<Segment>,
 }
 
 /// What stores the variables of a block.
@@ -166,6 +187,13 @@ impl Statements {
         );
     }
 
+    fn flush_prints(&mut self) {
+        let prints = std::mem::take(&mut self.prints);
+        if !prints.is_empty() {
+            self.add_step(prints);
+        }
+    }
+
     fn add_step(&mut self, segments: Vec<Segment>) {
         let label = self.label();
         let mut code = CodeBlock::new().generated(
@@ -183,6 +211,18 @@ impl Statements {
         }
         self.code
     }
+}
+
+/// For each word the index of the last segment that has it.
+fn last_uses(user_code: &CodeBlock) -> HashMap<String, usize> {
+    let mut uses = HashMap::new();
+    for (index, segment) in user_code.segments.iter().enumerate() {
+        let is_part = |c: char| c.is_alphanumeric() || c == '_';
+        for word in segment.code.split(|c| !is_part(c)) {
+            uses.insert(word.to_owned(), index);
+        }
+    }
+    uses
 }
 
 /// For each name the index of the segment that defines it last.
@@ -250,6 +290,25 @@ fn is_step(node: Option<&SyntaxNode>) -> bool {
             .is_some_and(|name| STD_MACROS.iter().any(|known| name.text() == *known)),
         None => ast::ExprStmt::can_cast(node.kind()) || ast::Expr::can_cast(node.kind()),
     }
+}
+
+/// Whether a statement prints values by their names and nothing else, so that it moves no variable.
+fn only_prints(node: Option<&SyntaxNode>) -> bool {
+    let call = node
+        .and_then(|node| ast::ExprStmt::cast(node.clone()))
+        .and_then(|statement| statement.expr());
+    let Some(ast::Expr::MacroExpr(call)) = call else {
+        return false;
+    };
+    let Some(call) = call.macro_call() else {
+        return false;
+    };
+    let is_print = call.path().is_some_and(|path| {
+        ["print", "println", "eprint", "eprintln"].contains(&path.to_string().as_str())
+    });
+    // A call, an index or a block would be a token tree in it.
+    let trees = call.syntax().descendants().filter_map(ast::TokenTree::cast);
+    is_print && trees.count() == 1
 }
 
 const STD_MACROS: [&str; 20] = [

@@ -1252,7 +1252,7 @@ impl cell_code::Variables for CellVariables<'_> {
                 false,
                 // Note, we use stringify instead of quoting ourselves since it results in
                 // better errors if the user forgets to close a double-quote in their code.
-                format!("evcxr_variable_store.put_new::<{type_name}>(stringify!({name}), {name});"),
+                format!("(&evcxr_variable_store.put_new::<{type_name}>(stringify!({name}), {name})).evcxr_note_send();"),
             );
         }
         statements
@@ -1373,16 +1373,6 @@ struct VariableState {
     type_name: Option<String>,
     is_mut: bool,
     move_state: VariableMoveState,
-}
-
-/// quantlens: the static of a `thread_local!` that has one; of one that has more, each cell has its own.
-fn thread_local_of(node: &SyntaxNode) -> Option<(String, String)> {
-    let text = node.text().to_string();
-    let rest = text.trim_start().strip_prefix("thread_local!")?;
-    match statics::of_thread_local(rest).as_slice() {
-        [one] => Some(one.clone()),
-        _ => None,
-    }
 }
 
 /// quantlens: how the last expression is shown.
@@ -1753,7 +1743,7 @@ impl ContextState {
             _ => "PrettyFailure",
         };
         CodeBlock::new().generated(format!(
-            "use ::quantlens_prelude::cells as evcxr_internal_runtime; use evcxr_internal_runtime::{failure} as EvcxrUserCodeError;"
+            "use ::quantlens_prelude::{{cells as evcxr_internal_runtime, evcxr_dbg as dbg}}; use evcxr_internal_runtime::{{{failure} as EvcxrUserCodeError, IsSend as _, IsNotSend as _}};"
         ))
     }
 
@@ -1977,12 +1967,16 @@ impl ContextState {
                     node.text().to_string(),
                     CodeBlock::new().with_segment(segment),
                 );
-            } else if let Some((name, type_name)) = thread_local_of(node) {
-                // quantlens: else it would be the cell's own.
-                self.statics.item_defined(&name);
-                self.statics.define(&name, &type_name, false, true);
-                self.items_by_name
-                    .insert(name, CodeBlock::new().with_segment(segment));
+            } else if let Some(all) = statics::of_thread_local(node) {
+                // quantlens: else they would be the cell's own.
+                for of_thread in all {
+                    let code = of_thread.segment(&segment);
+                    let (name, type_name) = (of_thread.name, of_thread.type_name);
+                    self.statics.item_defined(&name);
+                    self.statics.define(&name, &type_name, false, true);
+                    self.items_by_name
+                        .insert(name, CodeBlock::new().with_segment(code));
+                }
             } else if ast::Expr::can_cast(node.kind()) {
                 if statement_index == num_statements - 1 {
                     if self.config.display_final_expression {

@@ -430,6 +430,8 @@ lto = "off"
 [profile.dev.package]
 "*" = {{ debug-assertions = false, overflow-checks = false }}
 quantlens = {{ codegen-units = 1 }}
+image = {{ opt-level = 0 }}
+jpeg-decoder = {{ opt-level = 0 }}
 
 [dependencies]
 {}

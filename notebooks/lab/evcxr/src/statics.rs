@@ -3,6 +3,12 @@
 //! Every cell is a library that has all items of the cells before it, so each would have a `static` of its own. Here the cell that
 //! defines one exports it, and the later ones declare it as it is there.
 
+use crate::code_block::CodeKind;
+use crate::code_block::Segment;
+use ra_ap_syntax::AstNode;
+use ra_ap_syntax::SyntaxKind;
+use ra_ap_syntax::SyntaxNode;
+use ra_ap_syntax::ast;
 use std::collections::HashMap;
 
 /// The statics whose cell was loaded.
@@ -117,17 +123,75 @@ fn symbol(name: &str, build: i32) -> String {
     format!("quantlens_static_{build}_{name}")
 }
 
-/// The statics in a `thread_local!`: names and types.
-pub(crate) fn of_thread_local(text: &str) -> Vec<(String, String)> {
-    let mut found = Vec::new();
-    for part in text.split("static ").skip(1) {
-        let Some((name, rest)) = part.split_once(':') else {
-            continue;
-        };
-        let Some((type_name, _)) = rest.split_once('=') else {
-            continue;
-        };
-        found.push((name.trim().to_owned(), type_name.trim().to_owned()));
+/// A static of a `thread_local!`.
+pub(crate) struct OfThread {
+    pub(crate) name: String,
+    pub(crate) type_name: String,
+    /// Its definition, without the semicolon.
+    text: String,
+    /// So many lines of the macro's call stand before it.
+    lines_before: usize,
+}
+
+impl OfThread {
+    /// A `thread_local!` of its own, in place of the one in which it stands.
+    pub(crate) fn segment(&self, of: &Segment) -> Segment {
+        let code = format!("thread_local! {{ {}; }}\n", self.text.trim());
+        let mut kind = of.kind.clone();
+        if let CodeKind::OriginalUserCode(meta) = &mut kind {
+            meta.start_line += self.lines_before;
+        }
+        Segment::new(kind, code)
     }
-    found
+}
+
+/// The statics of a call of `thread_local!`; None if this is none.
+pub(crate) fn of_thread_local(node: &SyntaxNode) -> Option<Vec<OfThread>> {
+    let call = node
+        .descendants()
+        .find_map(ast::MacroCall::cast)
+        .filter(|call| call.syntax().text_range().start() == node.text_range().start())?;
+    if call.path()?.to_string() != "thread_local" {
+        return None;
+    }
+    let (mut depth, mut text) = (0, String::new());
+    let mut found = Vec::new();
+    let (mut lines, mut lines_before) = (0, 0);
+    let tokens = call.token_tree()?.syntax().descendants_with_tokens();
+    for token in tokens.filter_map(|element| element.into_token()) {
+        match token.kind() {
+            SyntaxKind::L_CURLY | SyntaxKind::L_PAREN | SyntaxKind::L_BRACK => depth += 1,
+            SyntaxKind::R_CURLY | SyntaxKind::R_PAREN | SyntaxKind::R_BRACK => depth -= 1,
+            _ => {}
+        }
+        let is_bracket_around = text.is_empty()
+            && depth == 1
+            && token.text().len() == 1
+            && "{([".contains(token.text());
+        if depth == 0 || (depth == 1 && token.kind() == SyntaxKind::SEMICOLON) {
+            found.extend(OfThread::of(std::mem::take(&mut text), lines_before));
+        } else if !(is_bracket_around || text.is_empty() && token.text().trim().is_empty()) {
+            if text.is_empty() {
+                lines_before = lines;
+            }
+            text += token.text();
+        }
+        lines += token.text().matches('\n').count();
+    }
+    Some(found)
+}
+
+impl OfThread {
+    fn of(text: String, lines_before: usize) -> Option<Self> {
+        // Attributes and `pub` may stand before it.
+        let definition = &text[text.find("static ")? + "static ".len()..];
+        let (name, rest) = definition.split_once(':')?;
+        let (type_name, _) = rest.split_once('=')?;
+        Some(Self {
+            name: name.trim().to_owned(),
+            type_name: type_name.trim().to_owned(),
+            text,
+            lines_before,
+        })
+    }
 }

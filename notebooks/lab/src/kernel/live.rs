@@ -10,10 +10,10 @@ use jupyter_protocol::{
 use serde_json::{Map, Value};
 
 use super::{Shared, Wire};
+use crate::front::{Event, Front, Question};
 use crate::html::escape;
 use crate::marks::Stream;
 use crate::media::{Media, json_of, metadata, note_media};
-use crate::session::{Event, Front, nobody_answers};
 use crate::steering::Interrupter;
 
 /// Shows a cell's events as they come.
@@ -195,15 +195,15 @@ impl Front for Live<'_> {
         }
     }
 
-    fn ask(&mut self, prompt: &str, is_password: bool) -> Option<String> {
+    fn ask(&mut self, question: &Question) -> Option<String> {
         if !self.may_ask {
-            self.show(nobody_answers(prompt));
+            self.show(question.nobody_answers());
             return None;
         }
         self.say_gathered();
         // An answer to an earlier question is none to this one.
         while self.answers.try_recv().is_ok() {}
-        let request = InputRequest { prompt: prompt.to_owned(), password: is_password };
+        let request = InputRequest { prompt: question.prompt().to_owned(), password: matches!(question, Question::Password(_)) };
         self.wire.stdin.send(JupyterMessage::new(request, Some(self.message))).ok()?;
         loop {
             if let Ok(answer) = self.answers.recv_timeout(Duration::from_millis(50)) {

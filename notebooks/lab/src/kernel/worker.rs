@@ -15,9 +15,9 @@ use serde_json::Map;
 use super::live::{Gathered, Live, Said, jupyter_media};
 use super::{Shared, Wire, answers};
 use crate::cell_error::CellError;
+use crate::front::{Event, Front, Question};
 use crate::media::Media;
 use crate::session::Session;
-use crate::session::{Event, Front};
 use crate::slot::Slot;
 use crate::template::Progress;
 
@@ -45,7 +45,7 @@ impl Front for OnlyValue {
         }
     }
 
-    fn ask(&mut self, _: &str, _: bool) -> Option<String> {
+    fn ask(&mut self, _: &Question) -> Option<String> {
         None
     }
 }

@@ -415,3 +415,15 @@ fn under_evcxrs_own_kernel_long_work_prints_ten_lines_at_most() {
         assert_eq!(value(before), value(after), "{}", before["source"]);
     }
 }
+
+#[test]
+fn a_cell_that_reads_its_standard_input_finds_the_end_and_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let source = "let text = std::io::read_to_string(std::io::stdin())?;\n(text.len(), std::io::stdin().lines().count())";
+    let path = notebook(directory.path(), &[code("a", source)]);
+    let outcome = run(&["run", path.to_str().unwrap()]);
+    assert!(outcome.success, "{}", outcome.stderr);
+    let outputs = read(&path)["cells"][0]["outputs"].to_string();
+    assert!(outputs.contains("the cell reads its standard input, which nobody can give here"), "{outputs}");
+    assert!(outputs.contains("(0, 0)"), "{outputs}");
+}
