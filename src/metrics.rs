@@ -64,6 +64,27 @@ pub struct Metrics {
 }
 
 impl Metrics {
+    /// Its numbers, each with the name of its column, in the order of all tables that have them.
+    ///
+    /// ```
+    /// # use quantlens::{Metrics, Tensor};
+    /// let x = Tensor::from_vec("x", vec![3.0, -4.0])?;
+    /// let m = Metrics::between(&x, &x)?;
+    /// let (name, value) = Metrics::COLUMNS[0];
+    /// assert_eq!((name, value(&m)), ("mse", 0.0));
+    /// # Ok::<(), quantlens::Error>(())
+    /// ```
+    pub const COLUMNS: [(&'static str, fn(&Self) -> f64); 8] = [
+        ("mse", |metrics| metrics.mse),
+        ("rmse", |metrics| metrics.rmse),
+        ("mae", |metrics| metrics.mae),
+        ("max_abs_error", |metrics| metrics.max_abs_error),
+        ("mean_error", |metrics| metrics.mean_error),
+        ("relative_error", |metrics| metrics.relative_error),
+        ("sqnr_db", |metrics| metrics.sqnr_db),
+        ("cosine", |metrics| metrics.cosine),
+    ];
+
     /// Compares two tensors element by element, whatever their shapes and types.
     ///
     /// Squares are in f64: of f32 data they are always exact enough, of f64 data beyond 1e±154 they overflow to ∞ or vanish,

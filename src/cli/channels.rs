@@ -9,27 +9,6 @@ use super::select::{Schemes, Selection};
 use super::table::{Column, Table};
 use super::{Stop, go_on};
 
-/// Columns of channels, after the file's.
-pub const COLUMNS: [&str; 17] = [
-    "tensor",
-    "shape",
-    "channel",
-    "elements",
-    "scheme",
-    "bits_per_element",
-    "min",
-    "max",
-    "mse",
-    "rmse",
-    "mae",
-    "max_abs_error",
-    "mean_error",
-    "relative_error",
-    "sqnr_db",
-    "cosine",
-    "error",
-];
-
 /// One channel under one scheme, or a tensor under a scheme that it cannot be quantized under.
 struct Row {
     file: String,
@@ -134,7 +113,7 @@ fn table_of(rows: &[Row]) -> Table {
     let real = |name, value: fn(&Channel) -> f64| Column::real(name, rows.iter().map(|row| row.channel.as_ref().ok().map(value)));
     let whole =
         |name, value: fn(&Channel) -> i64| Column::whole(name, rows.iter().map(|row| row.channel.as_ref().ok().map(value)));
-    Table::new(vec![
+    let mut columns = vec![
         text("file", |row| &row.file),
         text("tensor", |row| &row.tensor),
         text("shape", |row| &row.shape),
@@ -144,14 +123,15 @@ fn table_of(rows: &[Row]) -> Table {
         Column::real("bits_per_element", rows.iter().map(|row| row.bits_per_element)),
         real("min", |channel| channel.min),
         real("max", |channel| channel.max),
-        real("mse", |channel| channel.metrics.mse),
-        real("rmse", |channel| channel.metrics.rmse),
-        real("mae", |channel| channel.metrics.mae),
-        real("max_abs_error", |channel| channel.metrics.max_abs_error),
-        real("mean_error", |channel| channel.metrics.mean_error),
-        real("relative_error", |channel| channel.metrics.relative_error),
-        real("sqnr_db", |channel| channel.metrics.sqnr_db),
-        real("cosine", |channel| channel.metrics.cosine),
-        Column::text("error", rows.iter().map(|row| row.channel.as_ref().err().cloned())),
-    ])
+    ];
+    let metric = |row: &Row, value: fn(&Metrics) -> f64| row.channel.as_ref().ok().map(|channel| value(&channel.metrics));
+    columns.extend(Metrics::COLUMNS.map(|(name, value)| Column::real(name, rows.iter().map(|row| metric(row, value)))));
+    columns.push(Column::text("error", rows.iter().map(|row| row.channel.as_ref().err().cloned())));
+    Table::new(columns)
+}
+
+/// The names of the columns of channels, after the file's.
+pub fn column_names() -> Vec<&'static str> {
+    let none = table_of(&[]);
+    none.columns.iter().map(|column| column.name).filter(|&name| name != "file").collect()
 }

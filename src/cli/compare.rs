@@ -40,29 +40,12 @@ pub struct Args {
     #[arg(long, value_name = "GLOB")]
     tensor: Vec<String>,
     /// Order of the rows, worst first.
-    #[arg(long, value_name = "COLUMN", default_value = "sqnr_db", value_parser = clap::builder::PossibleValuesParser::new(COLUMNS))]
+    #[arg(long, value_name = "COLUMN", default_value = "sqnr_db", value_parser = clap::builder::PossibleValuesParser::new(column_names()))]
     sort: String,
     /// Also write the table to a file, whose ending is .parquet, .csv, .json or .ndjson.
     #[arg(long, value_name = "FILE", value_parser = Output::parse)]
     output: Option<Output>,
 }
-
-const COLUMNS: [&str; 14] = [
-    "tensor",
-    "shape",
-    "stored_a",
-    "stored_b",
-    "elements",
-    "mse",
-    "rmse",
-    "mae",
-    "max_abs_error",
-    "mean_error",
-    "relative_error",
-    "sqnr_db",
-    "cosine",
-    "error",
-];
 
 const SHOWN: Shown = Shown {
     order: &[
@@ -236,22 +219,20 @@ fn check_finite(values: Slice<'_>, info: &TensorInfo, start: usize, file: &Selec
 
 fn table_of(pairs: &[Pair], outcomes: &[Result<Metrics, String>]) -> Table {
     let text = |name, value: fn(&Pair) -> String| Column::text(name, pairs.iter().map(|pair| Some(value(pair))));
-    let metric =
-        |name, value: fn(&Metrics) -> f64| Column::real(name, outcomes.iter().map(|outcome| outcome.as_ref().ok().map(value)));
-    Table::new(vec![
+    let mut columns = vec![
         text("tensor", |pair| pair.a.1.name.clone()),
         text("shape", |pair| format!("{:?}", pair.a.1.shape)),
         text("stored_a", |pair| pair.a.1.stored.clone()),
         text("stored_b", |pair| pair.b.1.stored.clone()),
         Column::whole("elements", pairs.iter().map(|pair| Some(pair.a.1.elements() as i64))),
-        metric("mse", |metrics| metrics.mse),
-        metric("rmse", |metrics| metrics.rmse),
-        metric("mae", |metrics| metrics.mae),
-        metric("max_abs_error", |metrics| metrics.max_abs_error),
-        metric("mean_error", |metrics| metrics.mean_error),
-        metric("relative_error", |metrics| metrics.relative_error),
-        metric("sqnr_db", |metrics| metrics.sqnr_db),
-        metric("cosine", |metrics| metrics.cosine),
-        Column::text("error", outcomes.iter().map(|outcome| outcome.as_ref().err().cloned())),
-    ])
+    ];
+    let metric = |outcome: &Result<Metrics, String>, value: fn(&Metrics) -> f64| outcome.as_ref().ok().map(value);
+    columns
+        .extend(Metrics::COLUMNS.map(|(name, value)| Column::real(name, outcomes.iter().map(|outcome| metric(outcome, value)))));
+    columns.push(Column::text("error", outcomes.iter().map(|outcome| outcome.as_ref().err().cloned())));
+    Table::new(columns)
+}
+
+fn column_names() -> Vec<&'static str> {
+    table_of(&[], &[]).columns.iter().map(|column| column.name).collect()
 }

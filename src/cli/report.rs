@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::builder::PossibleValuesParser;
-use quantlens::{Quantizer, ReportRow, Source, frame_of_rows, report_rows};
+use quantlens::{Metrics, Quantizer, ReportRow, Source, frame_of_rows, report_rows};
 
 use super::bar::Bar;
 use super::output::{self, Output};
@@ -59,35 +59,28 @@ pub struct Args {
 }
 
 /// Columns as the library's report has them.
-const COLUMNS: [&str; 24] = [
-    "tensor",
-    "dtype",
-    "shape",
-    "elements",
-    "scheme",
-    "format",
-    "bits",
-    "granularity",
-    "calibration",
-    "bits_per_element",
-    "scale",
-    "zero_point",
-    "mse",
-    "rmse",
-    "mae",
-    "max_abs_error",
-    "mean_error",
-    "relative_error",
-    "sqnr_db",
-    "cosine",
-    "clipped_fraction",
-    "levels_used",
-    "code_entropy_bits",
-    "error",
-];
+fn column_names() -> Vec<&'static str> {
+    let before = [
+        "tensor",
+        "dtype",
+        "shape",
+        "elements",
+        "scheme",
+        "format",
+        "bits",
+        "granularity",
+        "calibration",
+        "bits_per_element",
+        "scale",
+        "zero_point",
+    ];
+    let metrics = Metrics::COLUMNS.map(|(name, _)| name);
+    let after = ["clipped_fraction", "levels_used", "code_entropy_bits", "error"];
+    before.into_iter().chain(metrics).chain(after).collect()
+}
 
 fn sortable() -> Vec<&'static str> {
-    let others = COLUMNS.into_iter().chain(channels::COLUMNS);
+    let others = column_names().into_iter().chain(channels::column_names());
     let mut names = vec!["file"];
     for name in others {
         if !names.contains(&name) {
@@ -344,7 +337,7 @@ pub fn measure(files: &[Selection], schemes: &Schemes) -> Result<Measured, Stop>
             rows.push(row);
         }
     }
-    measured.table = Table::of_frame(&frame_of_rows(&rows)?, &COLUMNS)?;
+    measured.table = Table::of_frame(&frame_of_rows(&rows)?, &column_names())?;
     measured.table.columns.insert(0, Column { name: "file", values: Values::Text(names) });
     Ok(measured)
 }

@@ -68,10 +68,14 @@ impl ReportRow {
         if metrics.elements != tensor.len() as u64 {
             return Err(Error::Length { reference: tensor.len(), approximation: metrics.elements as usize });
         }
-        Ok(Self {
-            tensor: tensor.name().to_owned(),
-            dtype: tensor.dtype(),
-            shape: tensor.shape().to_vec(),
+        Ok(Self::of(&tensor.info(), scheme, bits_per_element, metrics))
+    }
+
+    fn of(info: &TensorInfo, scheme: String, bits_per_element: f64, metrics: Metrics) -> Self {
+        Self {
+            tensor: info.name.clone(),
+            dtype: info.dtype,
+            shape: info.shape.clone(),
             scheme,
             format: None,
             bits: None,
@@ -85,29 +89,13 @@ impl ReportRow {
             levels_used: None,
             code_entropy_bits: None,
             error: None,
-        })
+        }
     }
 
     /// The row of a tensor that cannot be quantized so.
     pub(super) fn failed(info: &TensorInfo, scheme: String, bits_per_element: f64, error: &Error) -> Self {
-        Self {
-            tensor: info.name.clone(),
-            dtype: info.dtype,
-            shape: info.shape.clone(),
-            scheme,
-            format: None,
-            bits: None,
-            granularity: None,
-            calibration: None,
-            bits_per_element,
-            scale: None,
-            zero_point: None,
-            metrics: Metrics::unknown(info.elements() as u64),
-            clipped_fraction: None,
-            levels_used: None,
-            code_entropy_bits: None,
-            error: Some(error.without_names()),
-        }
+        let unknown = Self::of(info, scheme, bits_per_element, Metrics::unknown(info.elements() as u64));
+        Self { error: Some(error.without_names()), ..unknown }
     }
 
     /// The row of all elements of a tensor that were measured; `counts` are of its codes.
@@ -120,22 +108,13 @@ impl ReportRow {
         counts: &[u64],
     ) -> Self {
         Self {
-            tensor: info.name.clone(),
-            dtype: info.dtype,
-            shape: info.shape.clone(),
-            scheme,
             format: Some(codes.format),
             bits: Some(codes.bits),
             granularity: Some(codes.granularity),
             calibration: codes.calibration,
-            bits_per_element,
-            scale: None,
-            zero_point: None,
-            metrics,
-            clipped_fraction: None,
             levels_used: Some(counts.iter().filter(|&&count| count > 0).count() as u64),
             code_entropy_bits: Some(entropy_bits(counts)),
-            error: None,
+            ..Self::of(info, scheme, bits_per_element, metrics)
         }
     }
 }
@@ -152,13 +131,11 @@ pub fn frame_of_rows(rows: &[ReportRow]) -> Result<DataFrame> {
         Series::new(name.into(), rows.iter().map(value).collect::<Vec<V>>()).into_column()
     }
     let text = |name: &str, value: fn(&ReportRow) -> Option<&str>| column(name, rows, value);
-    let metric =
-        |name: &str, value: fn(&Metrics) -> f64| column(name, rows, |row| row.error.is_none().then(|| value(&row.metrics)));
     let owned: Vec<(String, String)> = rows.iter().map(|row| (row.dtype.to_string(), format!("{:?}", row.shape))).collect();
     let owned_text = |name: &str, value: fn(&(String, String)) -> &String| {
         Series::new(name.into(), owned.iter().map(|pair| value(pair).as_str()).collect::<Vec<_>>()).into_column()
     };
-    let columns = vec![
+    let before = [
         text("tensor", |row| Some(&row.tensor)),
         owned_text("dtype", |pair| &pair.0),
         owned_text("shape", |pair| &pair.1),
@@ -171,18 +148,15 @@ pub fn frame_of_rows(rows: &[ReportRow]) -> Result<DataFrame> {
         column("bits_per_element", rows, |row| Some(row.bits_per_element).filter(|bits| !bits.is_nan())),
         column("scale", rows, |row| row.scale),
         column("zero_point", rows, |row| row.zero_point),
-        metric("mse", |metrics| metrics.mse),
-        metric("rmse", |metrics| metrics.rmse),
-        metric("mae", |metrics| metrics.mae),
-        metric("max_abs_error", |metrics| metrics.max_abs_error),
-        metric("mean_error", |metrics| metrics.mean_error),
-        metric("relative_error", |metrics| metrics.relative_error),
-        metric("sqnr_db", |metrics| metrics.sqnr_db),
-        metric("cosine", |metrics| metrics.cosine),
+    ];
+    let metrics =
+        Metrics::COLUMNS.map(|(name, value)| column(name, rows, move |row| row.error.is_none().then(|| value(&row.metrics))));
+    let after = [
         column("clipped_fraction", rows, |row| row.clipped_fraction),
         column("levels_used", rows, |row| row.levels_used),
         column("code_entropy_bits", rows, |row| row.code_entropy_bits),
         text("error", |row| row.error.as_deref()),
     ];
+    let columns = before.into_iter().chain(metrics).chain(after).collect();
     Ok(DataFrame::new(rows.len(), columns)?)
 }
