@@ -74,6 +74,7 @@ impl Metrics {
     /// assert_eq!((name, value(&m)), ("mse", 0.0));
     /// # Ok::<(), quantlens::Error>(())
     /// ```
+    #[expect(clippy::type_complexity, reason = "a name and a function")]
     pub const COLUMNS: [(&'static str, fn(&Self) -> f64); 8] = [
         ("mse", |metrics| metrics.mse),
         ("rmse", |metrics| metrics.rmse),
