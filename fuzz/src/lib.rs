@@ -113,10 +113,18 @@ struct Limited;
 
 const LIMIT: usize = 64 << 20;
 
+/// Not a panic, which an allocator must not start and which the reader of Parquet files would catch.
+fn within_limit(size: usize) {
+    if size > LIMIT {
+        eprintln!("{size} bytes are allocated at once");
+        std::process::abort();
+    }
+}
+
 // SAFETY: the system's allocator does it all.
 unsafe impl GlobalAlloc for Limited {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        assert!(layout.size() <= LIMIT, "{} bytes are allocated at once", layout.size());
+        within_limit(layout.size());
         unsafe { System.alloc(layout) }
     }
 
@@ -125,12 +133,12 @@ unsafe impl GlobalAlloc for Limited {
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        assert!(layout.size() <= LIMIT, "{} bytes are allocated at once", layout.size());
+        within_limit(layout.size());
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        assert!(size <= LIMIT, "{size} bytes are allocated at once");
+        within_limit(size);
         unsafe { System.realloc(pointer, layout, size) }
     }
 }
