@@ -3,6 +3,7 @@
 
 mod cells;
 mod pages;
+mod thrift;
 
 use std::collections::HashSet;
 use std::io::{self, BufReader};
@@ -26,7 +27,7 @@ use crate::source::{Skipped, TensorInfo};
 
 use super::encoding::Encoding;
 use super::entry::{Contents, EMPTY, Entry, MAX_TENSORS, ReadNumbers, Values, inexact_reason};
-use super::input::{Input, Order, fault};
+use super::input::{Cursor, Input, Order, fault};
 
 pub(crate) use cells::{StoredCells, StoredTable};
 
@@ -149,6 +150,9 @@ fn opened(input: &Arc<Input>) -> Result<Table> {
             format!("the metadata is said to have {len} bytes, which cannot be: the file is damaged"),
         ));
     }
+    let mut metadata = Cursor::new(input, at - len);
+    metadata.set_end(at);
+    thrift::check_struct(&mut metadata)?;
     let reader = guarded(input, None, || SerializedFileReader::new(Chunks(Arc::clone(input))))?;
     let mut starts = vec![0_usize];
     for group in reader.metadata().row_groups() {

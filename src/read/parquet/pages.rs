@@ -1,5 +1,4 @@
-//! What the pages of a column are said to take, looked at before the crate parquet makes room for it: a page header is a Thrift struct in the compact
-//! protocol. <https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md>
+//! What the pages of a column are said to take, looked at before the crate parquet makes room for it.
 
 use std::io::{self, Read};
 use std::ops::Range;
@@ -10,13 +9,10 @@ use parquet::basic::Compression;
 use crate::error::Result;
 
 use super::super::input::{Cursor, Input};
-use super::super::protobuf::varint;
+use super::thrift::{STRUCT, each_field, signed, skip};
 
 /// The largest page when it is decompressed. Writers make pages of about 1 MB.
 const MAX_PAGE: u64 = 1 << 27;
-
-/// How deep the structs of a header lie in one another.
-const MAX_DEPTH: u32 = 8;
 
 /// Checks the pages of a column in one group of rows, which are in this part of the file.
 pub(super) fn check(input: &Input, tensor: &str, part: Range<u64>, compression: Compression) -> Result<()> {
@@ -94,8 +90,6 @@ impl Header {
     }
 }
 
-const STRUCT: u8 = 12;
-
 fn header(cursor: &mut Cursor<'_>) -> Result<Header> {
     let mut header = Header { kind: -1, compressed: -1, uncompressed: -1, parts: [false; 3], encoding: -1 };
     each_field(cursor, |cursor, field, kind| match (field, kind) {
@@ -111,67 +105,10 @@ fn header(cursor: &mut Cursor<'_>) -> Result<Header> {
             header.parts[part] = true;
             each_field(cursor, |cursor, field, kind| match kind {
                 4..=6 if field == place => signed(cursor).map(|encoding| header.encoding = encoding),
-                _ => skip(cursor, kind, false, 1),
+                _ => skip(cursor, kind, 1),
             })
         }
-        _ => skip(cursor, kind, false, 0),
+        _ => skip(cursor, kind, 0),
     })?;
     Ok(header)
-}
-
-/// Calls with the number and the type of each field of a struct.
-fn each_field(cursor: &mut Cursor<'_>, mut body: impl FnMut(&mut Cursor<'_>, i64, u8) -> Result<()>) -> Result<()> {
-    let mut field = 0;
-    loop {
-        let (kind, delta) = kind_and_size(cursor)?;
-        if kind == 0 {
-            return Ok(());
-        }
-        field = if delta == 0 { signed(cursor)? } else { i64::wrapping_add(field, delta.into()) };
-        body(cursor, field, kind)?;
-    }
-}
-
-/// The lower and the upper half of a byte.
-fn kind_and_size(cursor: &mut Cursor<'_>) -> Result<(u8, u8)> {
-    cursor.u8().map(|byte| (byte & 15, byte >> 4))
-}
-
-/// A number whose lowest bit is its sign.
-fn signed(cursor: &mut Cursor<'_>) -> Result<i64> {
-    varint(cursor).map(|number| (number >> 1).cast_signed() ^ -(number & 1).cast_signed())
-}
-
-/// Leaves out a value. Truth values take a byte only in lists.
-fn skip(cursor: &mut Cursor<'_>, kind: u8, is_element: bool, depth: u32) -> Result<()> {
-    if depth > MAX_DEPTH {
-        return Err(cursor.fault(None, "the header of a page is deeper than any: the file is damaged"));
-    }
-    match kind {
-        1 | 2 if !is_element => Ok(()),
-        1..=3 => cursor.skip(1),
-        4..=6 => varint(cursor).map(drop),
-        7 => cursor.skip(8),
-        8 => {
-            let len = varint(cursor)?;
-            cursor.skip(len)
-        }
-        9 | 10 => {
-            let (kind, size) = kind_and_size(cursor)?;
-            let size = if size == 15 { varint(cursor)? } else { size.into() };
-            (0..size).try_for_each(|_| skip(cursor, kind, true, depth + 1))
-        }
-        STRUCT => loop {
-            let (kind, delta) = kind_and_size(cursor)?;
-            if kind == 0 {
-                return Ok(());
-            }
-            if delta == 0 {
-                varint(cursor)?;
-            }
-            skip(cursor, kind, false, depth + 1)?;
-        },
-        _ => Err(cursor
-            .fault(None, format!("the header of a page has a field of type {kind}, which there is not: the file is damaged"))),
-    }
 }

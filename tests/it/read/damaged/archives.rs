@@ -251,9 +251,18 @@ fn tables_in_parquet() {
         b"PAR1\xff\xff\xff\xffPAR1",
         "m.parquet, byte 4: the metadata is said to have 4294967295 bytes, which cannot be: the file is damaged",
     );
-    of(b"PAR1\x00\x00\x00\x00PAR1", "m.parquet: it cannot be decoded, EOF: Unexpected EOF: the file is damaged, get it again");
+    of(b"PAR1\x00\x00\x00\x00PAR1", "m.parquet, byte 4: 1 bytes are expected here, but the part they belong to ends at byte 4");
+    // A field 15 that is a list, and the list: with these 7 bytes again and again the crate parquet has work for hours.
     of(
-        b"PAR1\x15\x00\x15\x00\x04\x00\x00\x00PAR1",
+        b"PAR1\xf9\xf1\xff\xff\xff\xff\x07\x00\x08\x00\x00\x00PAR1",
+        "m.parquet, byte 11: a list of 2147483647 truth values stands where there is none: the file is damaged",
+    );
+    of(
+        b"PAR1\xfb\x00\x00\x03\x00\x00\x00PAR1",
+        "m.parquet, byte 5: it has a field of type 11, which there is not: the file is damaged",
+    );
+    of(
+        b"PAR1\x15\x00\x15\x00\x00\x05\x00\x00\x00PAR1",
         "m.parquet: it cannot be decoded, Parquet error: Expected list element type of Struct but got Byte: the file is damaged, get it again",
     );
 }
