@@ -252,15 +252,28 @@ impl Figure {
     }
 
     /// Adds filled rectangles whose colour says a share from 0 (light) to 1 (dark); the legend has both ends' meanings. One hue from light to dark, which is
-    /// the same order for every kind of colour vision, and in print.
+    /// the same order for every kind of colour vision, and in print. There are 24 shades; neighbours in a row that have the same are one rectangle.
     pub fn shades(
         mut self,
         lightest: impl Into<String>,
         darkest: impl Into<String>,
         rectangles: impl IntoIterator<Item = ([(f64, f64); 2], f64)>,
     ) -> Self {
-        self.add_areas(rectangles.into_iter().map(|(corners, share)| Area { corners, color: shade(share) }));
-        let colors = (0..24).map(|step| shade(f64::from(step) / 23.0)).collect();
+        const LAST: f64 = 23.0;
+        let mut areas: Vec<Area> = Vec::new();
+        for (corners, share) in rectangles {
+            let color = shade((share * LAST).round() / LAST);
+            match areas.last_mut() {
+                Some(Area { corners: [(_, top), right], color: same })
+                    if *same == color && (*top, *right) == (corners[0].1, (corners[0].0, corners[1].1)) =>
+                {
+                    *right = corners[1];
+                }
+                _ => areas.push(Area { corners, color }),
+            }
+        }
+        self.add_areas(areas.into_iter());
+        let colors = (0..=LAST as u32).map(|step| shade(f64::from(step) / LAST)).collect();
         self.keys.push((format!("{} (light) to {} (dark)", lightest.into(), darkest.into()), colors));
         self
     }

@@ -56,6 +56,8 @@ mod known;
 mod read;
 
 mod frame;
+#[cfg(feature = "lazy")]
+mod lazy;
 mod table_file;
 
 pub mod figure;
@@ -75,6 +77,8 @@ pub use frame::{DataFrameQuantExt, SeriesQuantExt};
 pub use ggml::{Ggml, WeightedGgml};
 pub use granularity::Granularity;
 pub use known::{known_formats, quantizer};
+#[cfg(feature = "lazy")]
+pub use lazy::{ExprQuantExt, QuantNameSpace};
 pub use metrics::{Metrics, MetricsAccumulator};
 pub use pack::{BitOrder, Packed};
 pub use qparams::{Observer, QParams};

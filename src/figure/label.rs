@@ -12,8 +12,8 @@ pub(super) type Area = [i32; 4];
 /// The size of labels, in pixels.
 const SIZE: i32 = 13;
 
-/// How far a marker reaches from its point.
-const REACH: i32 = 7;
+/// How far a marker reaches from its point: a ring has 8.
+const REACH: i32 = 8;
 
 /// Draws each text at the first place beside its point that lies inside and covers no point, no area and no earlier text; leaves out those
 /// that find none.
@@ -24,7 +24,9 @@ pub(super) fn draw<DB: DrawingBackend>(
     areas: &[Area],
     inside: Area,
 ) -> Result<()> {
-    let mut taken: Vec<Area> = points.iter().map(|&(x, y)| [x - REACH, y - REACH, x + REACH, y + REACH]).collect();
+    const AIR: i32 = 1;
+    let reach = REACH + AIR;
+    let mut taken: Vec<Area> = points.iter().map(|&(x, y)| [x - reach, y - reach, x + reach, y + reach]).collect();
     taken.extend(areas);
     for &((x, y), content) in labels {
         let (width, height) = root.estimate_text_size(content, &text(SIZE)).map_err(draw_error)?;
@@ -57,11 +59,20 @@ pub(super) fn along(from: (i32, i32), to: (i32, i32)) -> impl Iterator<Item = Ar
 }
 
 /// Upper left corners of a text of this size around a point: on the left first, where a rising line leaves room.
-fn beside(x: i32, y: i32, width: i32, height: i32) -> [(i32, i32); 6] {
-    let (gap, middle) = (REACH + 3, y - height / 2);
+fn beside(x: i32, y: i32, width: i32, height: i32) -> [(i32, i32); 8] {
+    let (gap, middle) = (REACH + 2, y - height / 2);
     let (left, right) = (x - gap - width, x + gap);
-    let (above, below) = (y - height - gap + 2, y + gap - 2);
-    [(left, middle - 6), (x - width, above), (left, above), (right, middle + 6), (x, below), (x - width / 2, above)]
+    let (above, below) = (y - height - gap, y + gap);
+    [
+        (left, middle - 6),
+        (x - width, above),
+        (left, above),
+        (right, middle + 6),
+        (x, below),
+        (x - width / 2, above),
+        (x - width / 2, below),
+        (right, below),
+    ]
 }
 
 fn overlap(a: &Area, b: &Area) -> bool {

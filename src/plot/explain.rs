@@ -275,18 +275,27 @@ pub fn sensitivity(report: &DataFrame) -> Result<Figure> {
 /// 40 whose bits change most.
 ///
 /// # Errors
-/// [`Error::NoColumn`] if they are no such tables; [`Error::Nothing`] unless they are of the same tensors in the same order.
+/// [`Error::NoColumn`] if they are no such tables; [`Error::Nothing`] unless they are of the same tensors in the same order, of which one can be quantized.
 pub fn allocation(before: &DataFrame, after: &DataFrame) -> Result<Figure> {
     let tensors = names(before, "tensor")?;
-    if tensors.is_empty() || tensors != names(after, "tensor")? {
+    if tensors != names(after, "tensor")? {
         return Err(nothing("allocation figure", "it needs two allocations of the same tensors"));
     }
     let bits = [values(before, "bits_per_element")?, values(after, "bits_per_element")?];
     let schemes = [names(before, "scheme")?, names(after, "scheme")?];
-    let total = |table: &DataFrame, column: &str| Ok::<f64, Error>(values(table, column)?.iter().sum());
+    // Not of tensors that cannot be quantized.
+    let is_known = |tensor: &usize| bits[0][*tensor].is_finite() && bits[1][*tensor].is_finite();
+    let known: Vec<usize> = (0..tensors.len()).filter(is_known).collect();
+    if known.is_empty() {
+        return Err(nothing("allocation figure", "it needs a tensor that can be quantized"));
+    }
+    let total = |table: &DataFrame, column: &str| {
+        let values = values(table, column)?;
+        Ok::<f64, Error>(known.iter().map(|&tensor| values[tensor]).sum())
+    };
     let mean = |table: &DataFrame| Ok::<f64, Error>(total(table, "bits")? / total(table, "elements")?);
     let saved_db = 10.0 * (total(before, "cost")? / total(after, "cost")?).log10();
-    let mut shown: Vec<usize> = (0..tensors.len()).collect();
+    let mut shown = known.clone();
     if shown.len() > MOST {
         let change = |tensor: &usize| (bits[1][*tensor] - bits[0][*tensor]).abs();
         shown.sort_by(|a, b| change(b).total_cmp(&change(a)).then(a.cmp(b)));
@@ -300,10 +309,10 @@ pub fn allocation(before: &DataFrame, after: &DataFrame) -> Result<Figure> {
         mean(before)?,
         saved_db.abs()
     );
-    let of = if shown.len() < tensors.len() {
-        format!("the {} of {} tensors that change most", shown.len(), tensors.len())
+    let of = if shown.len() < known.len() {
+        format!("the {} of {} tensors that change most", shown.len(), known.len())
     } else {
-        format!("{} tensors", tensors.len())
+        format!("{} tensors", known.len())
     };
     let mut figure = Figure::new(title)
         .subtitle(format!("bits of {of}, before and after"))
@@ -347,7 +356,7 @@ pub fn intervals(table: &DataFrame) -> Result<Figure> {
             rows[row + 1],
             100.0 * above_next[row]
         ),
-        None => format!("The ranking holds in {:.0}% of the draws", 100.0 * ranking[0]),
+        None => format!("The ranking holds in {:.0}% of the draws", 100.0 * ranking[shown[0]]),
     };
     let points = |values: &[f64]| shown.iter().enumerate().map(|(place, &row)| (values[row], place as f64)).collect::<Vec<_>>();
     let mut figure = Figure::new(title)

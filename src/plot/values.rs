@@ -83,7 +83,7 @@ pub fn occupancy(tensor: &Tensor, scheme: &Scheme) -> Result<Figure> {
 }
 
 /// At most as many rows and columns of cells.
-const CELLS: [usize; 2] = [96, 128];
+const CELLS: [usize; 2] = [64, 96];
 
 /// Where a tensor errs: the root mean squared error of each cell of its channels (first axis, from the top) and what lies behind them (all other axes,
 /// flattened). Of large tensors several neighbours share a cell.

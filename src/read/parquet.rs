@@ -152,7 +152,7 @@ fn opened(input: &Arc<Input>) -> Result<Table> {
     }
     let mut metadata = Cursor::new(input, at - len);
     metadata.set_end(at);
-    thrift::check_struct(&mut metadata)?;
+    thrift::check_struct(&mut metadata, thrift::METADATA)?;
     let reader = guarded(input, None, || SerializedFileReader::new(Chunks(Arc::clone(input))))?;
     let mut starts = vec![0_usize];
     for group in reader.metadata().row_groups() {

@@ -3,7 +3,7 @@
 use polars::prelude::DataFrame;
 
 use super::Quantizer;
-use super::each::{any, columns, decibels, each_pair, sum, values_and_approximation};
+use super::each::{Pair, any, columns, decibels, each_pair, sum, values_and_approximation};
 use crate::error::{Error, Result};
 use crate::source::Source;
 
@@ -38,7 +38,9 @@ pub enum Objective {
 /// - `next_scheme`: the quantizer with more bits that saves most cost for each bit more, null where none saves any; `next_bits`, how many more it takes, and
 ///   `next_saves_per_bit`, how much cost each of them would save. What the next bit buys is the largest of these;
 /// - `gap`: (cost of all - its lower bound) / cost of all, the same in every row: 0 says that no selection within the budget costs less (up to
-///   rounding, 10⁻¹² of it).
+///   rounding, 10⁻¹² of it);
+/// - `error`: the first quantizer that the tensor cannot have, and why; null where it can have all. A tensor that can have none has nulls in
+///   the other columns, and does not count in the budget.
 ///
 /// ```
 /// # use quantlens::{Objective, Scheme, Synthetic, allocate};
@@ -75,8 +77,12 @@ struct Choices {
     tensor: String,
     elements: u64,
     signal: f64,
-    /// One for each quantizer.
+    /// One for each quantizer that it can have, none if it can have none.
     all: Vec<Choice>,
+    /// Their names.
+    schemes: Vec<String>,
+    /// Why it cannot have another.
+    error: Option<String>,
 }
 
 fn allocate_of(source: &dyn Source, quantizers: &[&dyn Quantizer], budget: f64, objective: &Objective) -> Result<DataFrame> {
@@ -87,36 +93,48 @@ fn allocate_of(source: &dyn Source, quantizers: &[&dyn Quantizer], budget: f64, 
         let reason = format!("it needs a finite weight of at least 0 for each of {tensors} tensors, and has {weights:?}");
         return Err(Error::Nothing { what: "allocation", reason });
     }
-    let names: Vec<String> = quantizers.iter().map(|quantizer| quantizer.name()).collect();
-    let mut choices: Vec<Choices> = Vec::with_capacity(tensors);
-    let mut steps = 0;
-    each_pair("allocation", source, quantizers, |tensor, quantizer| {
-        let number = steps / quantizers.len();
-        steps += 1;
+    let pairs = each_pair("allocation", source, quantizers, |tensor, quantizer| {
         let (x, y) = values_and_approximation(tensor, quantizer)?;
-        let elements = x.len() as u64;
-        if choices.len() == number {
-            let signal = sum(x.len(), |i| x[i] * x[i]);
-            choices.push(Choices { tensor: tensor.name().to_owned(), elements, signal, all: Vec::new() });
-        }
+        let signal = sum(x.len(), |i| x[i] * x[i]);
         let squared_error = sum(x.len(), |i| (x[i] - y[i]) * (x[i] - y[i]));
-        let signal = choices[number].signal;
-        let cost = match objective {
-            Objective::SquaredError => squared_error,
-            Objective::RelativeError => {
-                if signal == 0.0 {
-                    0.0
-                } else {
-                    squared_error / signal
+        // A whole number, computed as a share.
+        let bits = (quantizer.bits_per_element(tensor.shape(), tensor.dtype())? * x.len() as f64).round() as u64;
+        Ok(vec![(signal, bits, squared_error)])
+    })?;
+    let cost = |number: usize, signal: f64, squared_error: f64| match objective {
+        Objective::SquaredError => squared_error,
+        Objective::RelativeError if signal == 0.0 => 0.0,
+        Objective::RelativeError => squared_error / signal,
+        Objective::Weighted(weights) => weights[number] * squared_error,
+    };
+    let choices_of = |(number, pairs): (usize, &[Pair<(f64, u64, f64)>])| {
+        let info = &source.infos()[number];
+        let mut choices = Choices {
+            tensor: info.name.clone(),
+            elements: info.elements() as u64,
+            signal: 0.0,
+            all: Vec::new(),
+            schemes: Vec::new(),
+            error: None,
+        };
+        for pair in pairs {
+            match &pair.rows {
+                Ok(rows) => {
+                    for &(signal, bits, squared_error) in rows {
+                        choices.signal = signal;
+                        choices.all.push(Choice { bits, squared_error, cost: cost(number, signal, squared_error) });
+                        choices.schemes.push(pair.scheme.clone());
+                    }
+                }
+                Err(reason) => {
+                    choices.error.get_or_insert_with(|| format!("{}: {reason}", pair.scheme));
                 }
             }
-            Objective::Weighted(weights) => weights[number] * squared_error,
-        };
-        // A whole number, computed as a share.
-        let bits = (quantizer.bits_per_element(tensor.shape(), tensor.dtype())? * elements as f64).round() as u64;
-        choices[number].all.push(Choice { bits, squared_error, cost });
-        Ok(())
-    })?;
+        }
+        choices
+    };
+    let all: Vec<Choices> = pairs.chunks(quantizers.len()).enumerate().map(choices_of).collect();
+    let choices: Vec<&Choices> = all.iter().filter(|choices| !choices.all.is_empty()).collect();
     let elements: u64 = choices.iter().map(|choices| choices.elements).sum();
     let fewest: u64 = choices.iter().map(|choices| choices.all.iter().map(|choice| choice.bits).min().unwrap_or(0)).sum();
     let total_bits = budget * elements as f64;
@@ -126,24 +144,31 @@ fn allocate_of(source: &dyn Source, quantizers: &[&dyn Quantizer], budget: f64, 
     // Of a budget as 5.1 · elements, which f64 cannot hold, not the last bit.
     let total_bits = (total_bits * (1.0 + f64::EPSILON)).floor() as u64;
     let options: Vec<Vec<Choice>> = choices.iter().map(|choices| choices.all.clone()).collect();
-    let Selection { chosen, cost, gap } = select(&options, total_bits);
-    let rows: Vec<(&Choices, usize)> = choices.iter().zip(chosen).collect();
-    let next = |row: &(&Choices, usize)| next(&row.0.all, row.1);
-    let own = |row: &(&Choices, usize)| row.0.all[row.1];
+    let Selection { chosen, cost: cost_of_all, gap } = select(&options, total_bits);
+    let mut chosen = chosen.into_iter();
+    let rows: Vec<(&Choices, Option<usize>)> =
+        all.iter().map(|choices| (choices, if choices.all.is_empty() { None } else { chosen.next() })).collect();
+    let own = |row: &(&Choices, Option<usize>)| row.1.map(|chosen| row.0.all[chosen]);
+    // The choice after the one chosen, and that one.
+    let next = |row: &(&Choices, Option<usize>)| {
+        let own = row.1?;
+        next(&row.0.all, own).map(|next| (next, row.0.all[own], row.0.all[next]))
+    };
     let columns = columns!(rows,
         "tensor": |row| row.0.tensor.as_str(),
         "elements": |row| row.0.elements,
-        "scheme": |row| names[row.1].as_str(),
-        "bits_per_element": |row| own(row).bits as f64 / row.0.elements as f64,
-        "bits": |row| own(row).bits,
-        "squared_error": |row| own(row).squared_error,
-        "sqnr_db": |row| decibels(row.0.signal, own(row).squared_error),
-        "cost": |row| own(row).cost,
-        "cost_share": |row| own(row).cost / cost,
-        "next_scheme": |row| next(row).map(|next| names[next].as_str()),
-        "next_bits": |row| next(row).map(|next| row.0.all[next].bits - own(row).bits),
-        "next_saves_per_bit": |row| next(row).map(|next| saved_per_bit(own(row), row.0.all[next])),
-        "gap": |_| gap,
+        "scheme": |row| row.1.map(|chosen| row.0.schemes[chosen].as_str()),
+        "bits_per_element": |row| own(row).map(|own| own.bits as f64 / row.0.elements as f64),
+        "bits": |row| own(row).map(|own| own.bits),
+        "squared_error": |row| own(row).map(|own| own.squared_error),
+        "sqnr_db": |row| own(row).map(|own| decibels(row.0.signal, own.squared_error)),
+        "cost": |row| own(row).map(|own| own.cost),
+        "cost_share": |row| own(row).map(|own| own.cost / cost_of_all),
+        "next_scheme": |row| next(row).map(|(next, ..)| row.0.schemes[next].as_str()),
+        "next_bits": |row| next(row).map(|(_, own, next)| next.bits - own.bits),
+        "next_saves_per_bit": |row| next(row).map(|(_, own, next)| saved_per_bit(own, next)),
+        "gap": |row| own(row).map(|_| gap),
+        "error": |row| row.0.error.as_deref(),
     );
     Ok(DataFrame::new(rows.len(), columns)?)
 }

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::Quantizer;
 use super::channels::parts;
-use super::each::{any, columns, each_pair, sum, values_and_approximation};
+use super::each::{any, each_pair, frame, sum, values_and_approximation};
 use crate::error::{Error, Result};
 use crate::granularity::{Granularity, Layout};
 use crate::source::Source;
@@ -13,9 +13,11 @@ use crate::source::Source;
 /// The elements with the largest errors: so many rows for each tensor and scheme, the largest squared error first, of equal ones the first in the
 /// tensor.
 ///
-/// Columns: `tensor`, `scheme`, `rank` (from 1), `index` (row-major, from 0), `value`, `approximation` (what it comes back as) and `error` (value less
+/// Columns: `tensor`, `scheme`, `rank` (from 1), `index` (row-major, from 0), `value`, `approximation` (what it comes back as) and `quantization_error` (value less
 /// approximation), all in units of the data, `error_share` (its square over Σ (x - x̂)², NaN where that is 0) and `cumulative_share` (that of
 /// this element and those above). A tensor with fewer elements has as many rows as it has elements.
+///
+/// Where a tensor cannot be quantized so, its row has nulls, and a last column `error`, null elsewhere, says why.
 ///
 /// ```
 /// # use quantlens::{Scheme, Tensor, blame};
@@ -36,7 +38,6 @@ pub fn blame<Q: Quantizer>(source: &(impl Source + ?Sized), quantizers: &[Q], mo
 }
 
 struct Blamed {
-    pair: usize,
     rank: u64,
     index: u64,
     value: f64,
@@ -46,8 +47,7 @@ struct Blamed {
 }
 
 fn blame_of(source: &dyn Source, quantizers: &[&dyn Quantizer], most: usize) -> Result<DataFrame> {
-    let (mut names, mut rows) = (Vec::new(), Vec::new());
-    each_pair("blame", source, quantizers, |tensor, quantizer| {
+    let pairs = each_pair("blame", source, quantizers, |tensor, quantizer| {
         let (x, y) = values_and_approximation(tensor, quantizer)?;
         let squared = |i: usize| (x[i] - y[i]) * (x[i] - y[i]);
         let total = sum(x.len(), squared);
@@ -59,33 +59,28 @@ fn blame_of(source: &dyn Source, quantizers: &[&dyn Quantizer], most: usize) -> 
         }
         indices.sort_unstable_by(order);
         let mut carried = 0.0;
-        for (rank, index) in indices.into_iter().enumerate() {
+        let blamed = |(rank, index): (usize, usize)| {
             carried += squared(index);
-            rows.push(Blamed {
-                pair: names.len(),
+            Blamed {
                 rank: rank as u64 + 1,
                 index: index as u64,
                 value: x[index],
                 approximation: y[index],
                 share: squared(index) / total,
                 cumulative: carried / total,
-            });
-        }
-        names.push((tensor.name().to_owned(), quantizer.name()));
-        Ok(())
+            }
+        };
+        Ok(indices.into_iter().enumerate().map(blamed).collect())
     })?;
-    let columns = columns!(rows,
-        "tensor": |row| names[row.pair].0.as_str(),
-        "scheme": |row| names[row.pair].1.as_str(),
+    frame!(&pairs,
         "rank": |row| row.rank,
         "index": |row| row.index,
         "value": |row| row.value,
         "approximation": |row| row.approximation,
-        "error": |row| row.value - row.approximation,
+        "quantization_error": |row| row.value - row.approximation,
         "error_share": |row| row.share,
         "cumulative_share": |row| row.cumulative,
-    );
-    Ok(DataFrame::new(rows.len(), columns)?)
+    )
 }
 
 /// The squared errors of the units that a granularity makes, falling.
@@ -112,6 +107,8 @@ fn falling(x: &[f64], y: &[f64], granularity: Granularity, shape: &[usize]) -> R
 /// - `top_percent_share`: the share of the squared error that the one percent of the units with the most carry (⌈count / 100⌉ of them);
 /// - `units_for_half`: the fewest units that carry half of the squared error together, and `units_for_half_share`, this over `count`.
 ///
+/// Where a tensor cannot be quantized so, its row has nulls, and a last column `error`, null elsewhere, says why.
+///
 /// ```
 /// # use quantlens::{Granularity, Scheme, Synthetic, concentration};
 /// let x = Synthetic::uniform(-1.0, 1.0).seed(1).tensor::<f32>("x", &[64, 256])?;
@@ -123,7 +120,7 @@ fn falling(x: &[f64], y: &[f64], granularity: Granularity, shape: &[usize]) -> R
 /// ```
 ///
 /// # Errors
-/// As [`crate::report()`]; [`Error::Axis`] where a tensor has no such units; [`Error::Nothing`] without units.
+/// As [`crate::report()`]; [`Error::Nothing`] without units. Where a tensor has no such units, its row says so.
 pub fn concentration<Q: Quantizer>(
     source: &(impl Source + ?Sized),
     quantizers: &[Q],
@@ -133,7 +130,6 @@ pub fn concentration<Q: Quantizer>(
 }
 
 struct Concentration {
-    pair: usize,
     units: String,
     count: u64,
     gini: f64,
@@ -145,10 +141,9 @@ fn concentration_of(source: &dyn Source, quantizers: &[&dyn Quantizer], units: &
     if units.is_empty() {
         return Err(Error::Nothing { what: "concentration", reason: "it needs at least one kind of units".to_owned() });
     }
-    let (mut names, mut rows) = (Vec::new(), Vec::new());
-    each_pair("concentration", source, quantizers, |tensor, quantizer| {
+    let pairs = each_pair("concentration", source, quantizers, |tensor, quantizer| {
         let (x, y) = values_and_approximation(tensor, quantizer)?;
-        for &granularity in units {
+        let of_units = |&granularity: &Granularity| {
             let falling = falling(&x, &y, granularity, tensor.shape())?;
             let count = falling.len();
             let total: f64 = falling.iter().sum();
@@ -158,29 +153,24 @@ fn concentration_of(source: &dyn Source, quantizers: &[&dyn Quantizer], units: &
                 carried += error;
                 carried >= total / 2.0
             };
-            rows.push(Concentration {
-                pair: names.len(),
+            Ok(Concentration {
                 units: granularity.to_string(),
                 count: count as u64,
                 gini: gini(&falling),
                 top_percent_share: top / total,
                 units_for_half: falling.iter().position(reaches_half).map_or(0, |position| position as u64 + 1),
-            });
-        }
-        names.push((tensor.name().to_owned(), quantizer.name()));
-        Ok(())
+            })
+        };
+        units.iter().map(of_units).collect()
     })?;
-    let columns = columns!(rows,
-        "tensor": |row| names[row.pair].0.as_str(),
-        "scheme": |row| names[row.pair].1.as_str(),
+    frame!(&pairs,
         "units": |row| row.units.as_str(),
         "count": |row| row.count,
         "gini": |row| row.gini,
         "top_percent_share": |row| row.top_percent_share,
         "units_for_half": |row| row.units_for_half,
         "units_for_half_share": |row| row.units_for_half as f64 / row.count as f64,
-    );
-    Ok(DataFrame::new(rows.len(), columns)?)
+    )
 }
 
 /// Σ (n - 1 - 2i)·eᵢ / (n · Σ e) of falling errors, i from 0.
@@ -196,6 +186,8 @@ fn gini(falling: &[f64]) -> f64 {
 ///
 /// Columns: `tensor`, `scheme`, `units`, `unit_share` and `error_share`, both 0 to 1, between whole units interpolated linearly; `error_share` is NaN where
 /// there is no error. (Economists begin with the poorest; the area between curve and diagonal is the same.)
+///
+/// Where a tensor cannot be quantized so, its row has nulls, and a last column `error`, null elsewhere, says why.
 ///
 /// ```
 /// # use quantlens::{Granularity, Scheme, Synthetic, lorenz};
@@ -222,8 +214,7 @@ fn lorenz_of(source: &dyn Source, quantizers: &[&dyn Quantizer], units: Granular
     if points == 0 {
         return Err(Error::Nothing { what: "Lorenz curve", reason: "it needs at least one point".to_owned() });
     }
-    let (mut names, mut rows) = (Vec::new(), Vec::new());
-    each_pair("Lorenz curve", source, quantizers, |tensor, quantizer| {
+    let pairs = each_pair("Lorenz curve", source, quantizers, |tensor, quantizer| {
         let (x, y) = values_and_approximation(tensor, quantizer)?;
         let falling = falling(&x, &y, units, tensor.shape())?;
         let mut carried = vec![0.0];
@@ -232,23 +223,19 @@ fn lorenz_of(source: &dyn Source, quantizers: &[&dyn Quantizer], units: Granular
             Some(*carried)
         }));
         let total = carried[falling.len()];
-        for point in 0..=points {
+        let at = |point: usize| {
             let unit_share = point as f64 / points as f64;
             let position = unit_share * falling.len() as f64;
             let (before, rest) = (position.floor() as usize, position.fract());
             let next = carried.get(before + 1).copied().unwrap_or(total);
-            rows.push((names.len(), unit_share, (carried[before] + rest * (next - carried[before])) / total));
-        }
-        names.push((tensor.name().to_owned(), quantizer.name()));
-        Ok(())
+            (unit_share, (carried[before] + rest * (next - carried[before])) / total)
+        };
+        Ok((0..=points).map(at).collect())
     })?;
     let units = units.to_string();
-    let columns = columns!(rows,
-        "tensor": |(pair, ..)| names[*pair].0.as_str(),
-        "scheme": |(pair, ..)| names[*pair].1.as_str(),
+    frame!(&pairs,
         "units": |_| units.as_str(),
-        "unit_share": |(_, unit_share, _)| *unit_share,
-        "error_share": |(_, _, error_share)| *error_share,
-    );
-    Ok(DataFrame::new(rows.len(), columns)?)
+        "unit_share": |(unit_share, _)| *unit_share,
+        "error_share": |(_, error_share)| *error_share,
+    )
 }

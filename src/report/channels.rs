@@ -4,7 +4,7 @@ use polars::prelude::DataFrame;
 use rayon::prelude::*;
 
 use super::Quantizer;
-use super::each::{any, columns, decibels, each_pair, values_and_approximation};
+use super::each::{any, decibels, each_pair, frame, values_and_approximation};
 use crate::error::Result;
 use crate::granularity::{Granularity, Layout};
 use crate::qparams::QParams;
@@ -27,6 +27,8 @@ use crate::tensor::Tensor;
 ///
 /// Rows are sorted by `squared_error` within a tensor and scheme, the largest first, those of equal error by `part`.
 ///
+/// Where a tensor cannot be quantized so, its row has nulls, and a last column `error`, null elsewhere, says why.
+///
 /// ```
 /// # use quantlens::{Granularity, Scheme, Tensor, channels};
 /// // The second row is ten times as large: one scale for both serves it, and its error is what the first has, too.
@@ -41,7 +43,7 @@ use crate::tensor::Tensor;
 /// ```
 ///
 /// # Errors
-/// As [`crate::report()`]; [`crate::Error::Axis`] where a tensor has no such parts.
+/// As [`crate::report()`]. Where a tensor has no such parts, its row says so.
 pub fn channels<Q: Quantizer>(source: &(impl Source + ?Sized), quantizers: &[Q], parts: Granularity) -> Result<DataFrame> {
     channels_of(&source, &any(quantizers), parts)
 }
@@ -64,6 +66,8 @@ pub fn channels<Q: Quantizer>(source: &(impl Source + ?Sized), quantizers: &[Q],
 /// - `saved_share`: `saved` / `squared_error`, 0 to 1; 0 where there is no error. Chance alone gives 1/n in the mean: unbiased errors have nothing to
 ///   correct.
 ///
+/// Where a tensor cannot be quantized so, its row has nulls, and a last column `error`, null elsewhere, says why.
+///
 /// ```
 /// # use quantlens::{Scheme, Tensor, bias_correction};
 /// let w = Tensor::new("w", &[2, 2], vec![0.4, 0.4, 1.0, -0.6])?;
@@ -75,7 +79,7 @@ pub fn channels<Q: Quantizer>(source: &(impl Source + ?Sized), quantizers: &[Q],
 /// ```
 ///
 /// # Errors
-/// As [`crate::report()`]; [`crate::Error::Axis`] where a tensor has no such axis.
+/// As [`crate::report()`]. Where a tensor has no such axis, its row says so.
 pub fn bias_correction<Q: Quantizer>(source: &(impl Source + ?Sized), quantizers: &[Q], axis: usize) -> Result<DataFrame> {
     bias_correction_of(&source, &any(quantizers), axis)
 }
@@ -138,7 +142,6 @@ pub(super) fn parts(x: &[f64], y: &[f64], layout: &Layout) -> Vec<Part> {
 }
 
 struct Row {
-    pair: usize,
     part: Part,
     /// Of the tensor.
     squared_error: f64,
@@ -148,26 +151,22 @@ struct Row {
 }
 
 fn channels_of(source: &dyn Source, quantizers: &[&dyn Quantizer], granularity: Granularity) -> Result<DataFrame> {
-    let (mut names, mut rows) = (Vec::new(), Vec::new());
-    each_pair("channels", source, quantizers, |tensor, quantizer| {
+    let pairs = each_pair("channels", source, quantizers, |tensor, quantizer| {
         let layout = Layout::new(granularity, tensor.shape())?;
         let (x, y) = values_and_approximation(tensor, quantizer)?;
         let mut parts = parts(&x, &y, &layout);
         let squared_error = parts.iter().map(|part| part.squared_error).sum();
         parts.sort_by(|a, b| b.squared_error.total_cmp(&a.squared_error).then(a.number.cmp(&b.number)));
         let scales = quantizer.as_scheme().map(|scheme| Scales::new(tensor, scheme.qparams(tensor)?)).transpose()?;
-        for part in parts {
+        let row = |part: Part| {
             let (scale, zero_point) =
                 scales.as_ref().map_or((None, None), |scales| scales.of_part(&layout, part.number as usize));
-            rows.push(Row { pair: names.len(), part, squared_error, elements: x.len() as u64, scale, zero_point });
-        }
-        names.push((tensor.name().to_owned(), quantizer.name()));
-        Ok(())
+            Row { part, squared_error, elements: x.len() as u64, scale, zero_point }
+        };
+        Ok(parts.into_iter().map(row).collect())
     })?;
     let granularity = granularity.to_string();
-    let columns = columns!(rows,
-        "tensor": |row| names[row.pair].0.as_str(),
-        "scheme": |row| names[row.pair].1.as_str(),
+    frame!(&pairs,
         "parts": |_| granularity.as_str(),
         "part": |row| row.part.number,
         "elements": |row| row.part.elements,
@@ -181,8 +180,7 @@ fn channels_of(source: &dyn Source, quantizers: &[&dyn Quantizer], granularity: 
         "squared_error": |row| row.part.squared_error,
         "error_share": |row| row.part.squared_error / row.squared_error,
         "blame": |row| row.part.squared_error / row.squared_error * (row.elements as f64 / row.part.elements as f64),
-    );
-    Ok(DataFrame::new(rows.len(), columns)?)
+    )
 }
 
 /// Under which scales parts are quantized.
@@ -213,25 +211,19 @@ impl Scales {
 }
 
 fn bias_correction_of(source: &dyn Source, quantizers: &[&dyn Quantizer], axis: usize) -> Result<DataFrame> {
-    let (mut names, mut rows) = (Vec::new(), Vec::new());
-    each_pair("bias correction", source, quantizers, |tensor, quantizer| {
+    let pairs = each_pair("bias correction", source, quantizers, |tensor, quantizer| {
         let layout = Layout::new(Granularity::PerAxis(axis), tensor.shape())?;
         let (x, y) = values_and_approximation(tensor, quantizer)?;
-        rows.extend(parts(&x, &y, &layout).into_iter().map(|part| (names.len(), part)));
-        names.push((tensor.name().to_owned(), quantizer.name()));
-        Ok(())
+        Ok(parts(&x, &y, &layout))
     })?;
-    let columns = columns!(rows,
-        "tensor": |(pair, _)| names[*pair].0.as_str(),
-        "scheme": |(pair, _)| names[*pair].1.as_str(),
+    frame!(&pairs,
         "axis": |_| axis as u64,
-        "channel": |(_, part)| part.number,
-        "elements": |(_, part)| part.elements,
-        "mean_error": |(_, part)| part.mean_error(),
-        "correction": |(_, part)| part.error,
-        "squared_error": |(_, part)| part.squared_error,
-        "saved": |(_, part)| part.saved(),
-        "saved_share": |(_, part)| if part.squared_error == 0.0 { 0.0 } else { part.saved() / part.squared_error },
-    );
-    Ok(DataFrame::new(rows.len(), columns)?)
+        "channel": |part| part.number,
+        "elements": |part| part.elements,
+        "mean_error": |part| part.mean_error(),
+        "correction": |part| part.error,
+        "squared_error": |part| part.squared_error,
+        "saved": |part| part.saved(),
+        "saved_share": |part| if part.squared_error == 0.0 { 0.0 } else { part.saved() / part.squared_error },
+    )
 }

@@ -1,5 +1,7 @@
 //! What the tables that explain a report have in common: each tensor in turn, under each quantizer.
 
+use std::sync::Arc;
+
 use polars::prelude::{Column, IntoColumn, NamedFrom, Series};
 
 use super::Quantizer;
@@ -24,34 +26,126 @@ macro_rules! columns {
 }
 pub(super) use columns;
 
+/// A cell of a column: a value, or one that may be missing.
+pub(super) trait Cell {
+    type Value;
+
+    fn cell(self) -> Option<Self::Value>;
+}
+
+impl<T> Cell for Option<T> {
+    type Value = T;
+
+    fn cell(self) -> Option<T> {
+        self
+    }
+}
+
+macro_rules! cells {
+    ($($type:ty),+) => {
+        $(impl Cell for $type {
+            type Value = Self;
+
+            fn cell(self) -> Option<Self> {
+                Some(self)
+            }
+        })+
+    };
+}
+cells!(bool, f64, i64, u64, String, &str);
+
 /// Quantizers of any types as one kind, so that what a table does is compiled once.
 pub(super) fn any<Q: Quantizer>(quantizers: &[Q]) -> Vec<&dyn Quantizer> {
     quantizers.iter().map(|quantizer| quantizer as &dyn Quantizer).collect()
 }
 
-/// Runs a step for each tensor, in order, under each quantizer, in order. One tensor at a time is in memory.
+/// A tensor under a quantizer: its rows of a table, or why there are none.
+pub(super) struct Pair<R> {
+    pub(super) tensor: String,
+    pub(super) scheme: String,
+    pub(super) rows: Result<Vec<R>, String>,
+}
+
+/// Runs a step for each tensor, in order, under each quantizer, in order. One tensor at a time is in memory. Where a step fails, or a tensor cannot be read,
+/// the others go on.
 ///
 /// # Errors
-/// [`Error::Nothing`] without tensors or quantizers; [`Error::Interrupted`] between two steps; [`Error::At`] with the names of the first step that fails.
-pub(super) fn each_pair(
+/// [`Error::Nothing`] without tensors or quantizers; [`Error::Interrupted`] between two steps; where all steps fail [`Error::At`] of the first.
+pub(super) fn each_pair<R>(
     what: &'static str,
     source: &dyn Source,
     quantizers: &[&dyn Quantizer],
-    mut step: impl FnMut(&Tensor, &dyn Quantizer) -> Result<()>,
-) -> Result<()> {
-    let tensors = source.infos().len();
-    if tensors == 0 || quantizers.is_empty() {
-        let reason = format!("it needs a tensor and a scheme, and has {tensors} and {}", quantizers.len());
+    mut step: impl FnMut(&Tensor, &dyn Quantizer) -> Result<Vec<R>>,
+) -> Result<Vec<Pair<R>>> {
+    let infos = source.infos();
+    if infos.is_empty() || quantizers.is_empty() {
+        let reason = format!("it needs a tensor and a scheme, and has {} and {}", infos.len(), quantizers.len());
         return Err(Error::Nothing { what, reason });
     }
-    let mut work = Work::new(what, tensors * quantizers.len());
-    for index in 0..tensors {
-        let tensor = source.tensor_at(index)?;
+    let mut work = Work::new(what, infos.len() * quantizers.len());
+    let mut pairs = Vec::with_capacity(infos.len() * quantizers.len());
+    let mut first_error = None;
+    for (index, info) in infos.iter().enumerate() {
+        let tensor = source.tensor_at(index).map_err(Arc::new);
         for quantizer in quantizers {
-            one_step(&mut work, || step(&tensor, quantizer)).map_err(|error| of_row(error, tensor.name(), *quantizer))?;
+            let outcome = one_step(&mut work, || match &tensor {
+                Ok(tensor) => Ok(step(tensor, quantizer).map_err(Arc::new)),
+                Err(unreadable) => Ok(Err(Arc::clone(unreadable))),
+            })?;
+            let (tensor, scheme) = (info.name.clone(), quantizer.name());
+            let rows = match outcome {
+                Ok(rows) => Ok(rows),
+                Err(cause) if matches!(*cause, Error::Interrupted { .. }) => return Err(work.interrupted()),
+                Err(cause) => {
+                    let reason = cause.without_names();
+                    first_error.get_or_insert_with(|| Error::of(cause, &tensor, &scheme));
+                    Err(reason)
+                }
+            };
+            pairs.push(Pair { tensor, scheme, rows });
         }
     }
-    Ok(())
+    match first_error {
+        Some(error) if pairs.iter().all(|pair| pair.rows.is_err()) => Err(error),
+        _ => Ok(pairs),
+    }
+}
+
+/// What each row of pairs is about; of a pair without rows only its names and why.
+pub(super) type Rows<'a, R> = Vec<(&'a Pair<R>, Option<&'a R>)>;
+
+pub(super) fn rows<R>(pairs: &[Pair<R>]) -> Rows<'_, R> {
+    let mut all = Vec::new();
+    for pair in pairs {
+        match &pair.rows {
+            Ok(rows) => all.extend(rows.iter().map(|row| (pair, Some(row)))),
+            Err(_) => all.push((pair, None)),
+        }
+    }
+    all
+}
+
+/// The frame of the rows of pairs: `tensor` and `scheme`, what a row says, and `error`, which is null but where a pair failed: there all else is.
+macro_rules! frame {
+    ($pairs:expr, $($name:literal: $value:expr),+ $(,)?) => {{
+        let rows = $crate::report::each::rows($pairs);
+        let mut columns = $crate::report::each::columns!(rows,
+            "tensor": |(pair, _)| pair.tensor.as_str(),
+            "scheme": |(pair, _)| pair.scheme.as_str(),
+        );
+        $(columns.push($crate::report::each::cells(&rows, $name, $value));)+
+        columns.push($crate::report::each::column("error", rows.iter().map(|(pair, _)| pair.rows.as_ref().err().map(String::as_str)).collect()));
+        Ok(::polars::prelude::DataFrame::new(rows.len(), columns)?)
+    }};
+}
+pub(super) use frame;
+
+/// A column of what the rows say.
+pub(super) fn cells<'a, R, C: Cell>(rows: &Rows<'a, R>, name: &str, value: impl Fn(&'a R) -> C) -> Column
+where
+    Series: NamedFrom<Vec<Option<C::Value>>, [Option<C::Value>]>,
+{
+    column(name, rows.iter().map(|(_, row)| row.and_then(|row| value(row).cell())).collect())
 }
 
 /// Does one step, unless the work was interrupted.
@@ -62,14 +156,6 @@ pub(super) fn one_step<R>(work: &mut Work<'static>, step: impl FnOnce() -> Resul
     let result = step()?;
     work.done_one();
     Ok(result)
-}
-
-/// The error of a tensor under a quantizer, with their names.
-fn of_row(error: Error, tensor: &str, quantizer: &dyn Quantizer) -> Error {
-    match error {
-        interrupted @ Error::Interrupted { .. } => interrupted,
-        cause => Error::of(std::sync::Arc::new(cause), tensor, &quantizer.name()),
-    }
 }
 
 /// Values and what they come back as.

@@ -3,7 +3,7 @@
 use polars::prelude::DataFrame;
 
 use super::Quantizer;
-use super::each::{any, columns, decibels, each_pair, sum, values_and_approximation};
+use super::each::{Pair, any, decibels, each_pair, frame, sum, values_and_approximation};
 use crate::calibrate::Calibration;
 use crate::codebook_search::optimal_levels;
 use crate::error::Result;
@@ -30,6 +30,8 @@ use crate::tensor::Tensor;
 /// - `codebook_regret_db`: 10 · log₁₀(mse / `best_codebook_mse`). Below 0 where scales of their own let blocks do better than one codebook for all;
 /// - `gaussian_bound_db` and `laplacian_bound_db`: the SQNR that no code of so many bits an element can exceed, of whatever length and complexity, if
 ///   the elements were independent with a Gaussian or a Laplacian density of the same mean and variance σ²; NaN of a tensor of zeros:
+///
+/// Where a tensor cannot be quantized so, its row has nulls, and a last column `error`, null elsewhere, says why.
 ///
 /// ```text
 /// D ≥ σ² · 2^(-2R)             Gaussian: attained (Shannon's rate–distortion function)
@@ -66,8 +68,6 @@ pub fn frontier<Q: Quantizer>(source: &(impl Source + ?Sized), quantizers: &[Q])
 }
 
 struct Row {
-    tensor: String,
-    scheme: String,
     bits_per_element: f64,
     mse: f64,
     sqnr_db: f64,
@@ -81,23 +81,19 @@ struct Row {
 const SEARCHED: usize = 1 << 24;
 
 fn frontier_of(source: &dyn Source, quantizers: &[&dyn Quantizer]) -> Result<DataFrame> {
-    let mut rows: Vec<Row> = Vec::new();
-    // Schemes with as many levels have the same best codebook.
-    let mut codebooks: Vec<(usize, Option<f64>)> = Vec::new();
-    each_pair("frontier", source, quantizers, |tensor, quantizer| {
-        if rows.len().is_multiple_of(quantizers.len()) {
+    // Schemes with as many levels have the same best codebook of a tensor.
+    let mut codebooks = Vec::new();
+    let mut pairs = each_pair("frontier", source, quantizers, |tensor, quantizer| {
+        if std::ptr::addr_eq(quantizer, quantizers[0]) {
             codebooks.clear();
         }
-        rows.push(row(tensor, quantizer, &mut codebooks)?);
-        Ok(())
+        Ok(vec![row(tensor, quantizer, &mut codebooks)?])
     })?;
-    rows.chunks_mut(quantizers.len()).for_each(mark_pareto);
+    pairs.chunks_mut(quantizers.len()).for_each(mark_pareto);
     let regret = |floor: fn(&Row) -> Option<f64>| move |row: &Row| floor(row).map(|floor| ratio_db(row.mse, floor));
     // 10 · log₁₀(π / e)
     let laplacian_gain_db = 10.0 * (std::f64::consts::PI / std::f64::consts::E).log10();
-    let columns = columns!(rows,
-        "tensor": |row| row.tensor.as_str(),
-        "scheme": |row| row.scheme.as_str(),
+    frame!(&pairs,
         "bits_per_element": |row| row.bits_per_element,
         "mse": |row| row.mse,
         "sqnr_db": |row| row.sqnr_db,
@@ -109,8 +105,7 @@ fn frontier_of(source: &dyn Source, quantizers: &[&dyn Quantizer]) -> Result<Dat
         "gaussian_bound_db": |row| row.gaussian_bound_db,
         "laplacian_bound_db": |row| row.gaussian_bound_db + laplacian_gain_db,
         "gaussian_gap_db": |row| row.gaussian_bound_db - row.sqnr_db,
-    );
-    Ok(DataFrame::new(rows.len(), columns)?)
+    )
 }
 
 /// 10 · log₁₀(error / floor), 0 if both are 0.
@@ -118,7 +113,8 @@ fn ratio_db(error: f64, floor: f64) -> f64 {
     if error == floor { 0.0 } else { 10.0 * (error / floor).log10() }
 }
 
-fn mark_pareto(rows: &mut [Row]) {
+fn mark_pareto(pairs: &mut [Pair<Row>]) {
+    let mut rows: Vec<&mut Row> = pairs.iter_mut().flat_map(|pair| pair.rows.as_mut()).flatten().collect();
     let points: Vec<(f64, f64)> = rows.iter().map(|row| (row.bits_per_element, row.mse)).collect();
     for (row, own) in rows.iter_mut().zip(&points) {
         let beats = |other: &(f64, f64)| other.0 <= own.0 && other.1 <= own.1 && other != own;
@@ -153,8 +149,6 @@ fn row(tensor: &Tensor, quantizer: &dyn Quantizer, codebooks: &mut Vec<(usize, O
     // In decibels, for 2^(-2R) may vanish.
     let gaussian_bound_db = decibels(signal, variance * elements) + 20.0 * bits_per_element * 2_f64.log10();
     Ok(Row {
-        tensor: tensor.name().to_owned(),
-        scheme: quantizer.name(),
         bits_per_element,
         mse,
         sqnr_db: decibels(signal, noise),

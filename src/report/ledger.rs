@@ -6,7 +6,7 @@ use polars::prelude::DataFrame;
 use rayon::prelude::*;
 
 use super::Quantizer;
-use super::each::{RUN, any, columns, decibels, each_pair, sum, values_and_approximation};
+use super::each::{RUN, any, decibels, each_pair, frame, sum, values_and_approximation};
 use crate::codec::{Codec, Shared};
 use crate::convention::Convention;
 use crate::error::Result;
@@ -64,6 +64,8 @@ use crate::tensor::Tensor;
 /// In floating point the parts add up to 10⁻¹² of `squared_error`.
 /// Of a quantizer that is no [`Scheme`] the parts are null.
 ///
+/// Where a tensor cannot be quantized so, its row has nulls, and a last column `error`, null elsewhere, says why.
+///
 /// ```
 /// # use quantlens::{Scheme, Tensor, ledger};
 /// // All values are far above 0, and a range with 0 in it has few codes for them.
@@ -82,8 +84,6 @@ pub fn ledger<Q: Quantizer>(source: &(impl Source + ?Sized), quantizers: &[Q]) -
 }
 
 struct Row {
-    tensor: String,
-    scheme: String,
     elements: u64,
     sqnr_db: f64,
     squared_error: f64,
@@ -92,15 +92,9 @@ struct Row {
 }
 
 fn ledger_of(source: &dyn Source, quantizers: &[&dyn Quantizer]) -> Result<DataFrame> {
-    let mut rows = Vec::new();
-    each_pair("ledger", source, quantizers, |tensor, quantizer| {
-        rows.push(row(tensor, quantizer)?);
-        Ok(())
-    })?;
+    let pairs = each_pair("ledger", source, quantizers, |tensor, quantizer| Ok(vec![row(tensor, quantizer)?]))?;
     let part = |part: fn(&Parts) -> f64| move |row: &Row| row.parts.as_ref().map(part);
-    let columns = columns!(rows,
-        "tensor": |row| row.tensor.as_str(),
-        "scheme": |row| row.scheme.as_str(),
+    frame!(&pairs,
         "elements": |row| row.elements,
         "sqnr_db": |row| row.sqnr_db,
         "squared_error": |row| row.squared_error,
@@ -112,8 +106,7 @@ fn ledger_of(source: &dyn Source, quantizers: &[&dyn Quantizer]) -> Result<DataF
         "scale_storage": part(|parts| parts.steps[3]),
         "arithmetic": part(|parts| parts.steps[4]),
         "bias": |row| row.bias,
-    );
-    Ok(DataFrame::new(rows.len(), columns)?)
+    )
 }
 
 fn row(tensor: &Tensor, quantizer: &dyn Quantizer) -> Result<Row> {
@@ -133,8 +126,6 @@ fn row(tensor: &Tensor, quantizer: &dyn Quantizer) -> Result<Row> {
     let squared_error = sum(n, |i| error(i) * error(i));
     let total_error = sum(n, error);
     Ok(Row {
-        tensor: tensor.name().to_owned(),
-        scheme: quantizer.name(),
         elements: n as u64,
         sqnr_db: decibels(sum(n, |i| x[i] * x[i]), squared_error),
         squared_error,

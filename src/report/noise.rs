@@ -6,7 +6,7 @@ use polars::prelude::DataFrame;
 use rayon::prelude::*;
 
 use super::Quantizer;
-use super::each::{any, columns, each_pair, sum, values_and_approximation};
+use super::each::{any, each_pair, frame, sum, values_and_approximation};
 use crate::error::Result;
 use crate::format::Format;
 use crate::granularity::Layout;
@@ -80,6 +80,8 @@ impl fmt::Display for Verdict {
 /// Sources: Bennett 1948, "Spectra of quantized signals"; Widrow and Kollár 2008, Quantization Noise, on when the model holds; Ljung and Box 1978, "On
 /// a measure of lack of fit in time series models".
 ///
+/// Where a tensor cannot be quantized so, its row has nulls, and a last column `error`, null elsewhere, says why.
+///
 /// ```
 /// # use quantlens::{Scheme, Synthetic, noise};
 /// let x = Synthetic::normal(0.0, 1.0).seed(1).tensor::<f64>("x", &[1 << 16])?;
@@ -142,22 +144,14 @@ impl Finding {
 }
 
 fn noise_of(source: &dyn Source, quantizers: &[&dyn Quantizer]) -> Result<DataFrame> {
-    let (mut names, mut rows) = (Vec::new(), Vec::new());
-    each_pair("noise", source, quantizers, |tensor, quantizer| {
-        rows.extend(findings(tensor, quantizer)?.into_iter().map(|finding| (names.len(), finding)));
-        names.push((tensor.name().to_owned(), quantizer.name()));
-        Ok(())
-    })?;
-    let columns = columns!(rows,
-        "tensor": |(pair, _)| names[*pair].0.as_str(),
-        "scheme": |(pair, _)| names[*pair].1.as_str(),
-        "assumption": |(_, finding)| finding.assumption.to_string(),
-        "statistic": |(_, finding)| finding.statistic,
-        "effect": |(_, finding)| finding.effect,
-        "p_value": |(_, finding)| finding.p_value,
-        "verdict": |(_, finding)| finding.verdict().to_string(),
-    );
-    Ok(DataFrame::new(rows.len(), columns)?)
+    let pairs = each_pair("noise", source, quantizers, |tensor, quantizer| Ok(findings(tensor, quantizer)?.into()))?;
+    frame!(&pairs,
+        "assumption": |finding| finding.assumption.to_string(),
+        "statistic": |finding| finding.statistic,
+        "effect": |finding| finding.effect,
+        "p_value": |finding| finding.p_value,
+        "verdict": |finding| finding.verdict().to_string(),
+    )
 }
 
 fn findings(tensor: &Tensor, quantizer: &dyn Quantizer) -> Result<[Finding; 5]> {

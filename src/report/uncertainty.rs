@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use super::Quantizer;
-use super::each::{any, columns, decibels, each_pair, values_and_approximation};
+use super::each::{Pair, any, decibels, each_pair, frame, values_and_approximation};
 use crate::error::{Error, Result};
 use crate::source::Source;
 use crate::tensor::Tensor;
@@ -52,6 +52,8 @@ impl Default for Bootstrap {
 ///
 /// Draws in which all values are 0 have no SQNR and are left out; of a tensor of zeros all is NaN.
 ///
+/// Where a tensor cannot be quantized so, its row has nulls, and a last column `error`, null elsewhere, says why.
+///
 /// ```
 /// # use quantlens::{Bootstrap, Scheme, Synthetic, uncertainty};
 /// let x = Synthetic::normal(0.0, 1.0).seed(1).tensor::<f64>("x", &[500])?;
@@ -70,16 +72,13 @@ pub fn uncertainty<Q: Quantizer>(source: &(impl Source + ?Sized), quantizers: &[
 /// As many units as are drawn.
 const UNITS: usize = 4096;
 
-/// Of each unit the energy of its values, and of the errors under each scheme.
-#[derive(Default)]
+/// Of each unit the energy of its values, and of the errors under a scheme.
 struct Units {
     signal: Vec<f64>,
-    noise: Vec<Vec<f64>>,
+    noise: Vec<f64>,
 }
 
 struct Row {
-    tensor: String,
-    scheme: String,
     rank: u64,
     sqnr_db: f64,
     interval: (f64, f64),
@@ -104,19 +103,10 @@ fn uncertainty_of(source: &dyn Source, quantizers: &[&dyn Quantizer], bootstrap:
         );
         return Err(Error::Nothing { what: "uncertainty", reason });
     }
-    let (mut rows, mut units) = (Vec::new(), Units::default());
-    let names: Vec<String> = quantizers.iter().map(|quantizer| quantizer.name()).collect();
-    each_pair("uncertainty", source, quantizers, |tensor, quantizer| {
-        units.add(tensor, quantizer)?;
-        if units.noise.len() == quantizers.len() {
-            rows.extend(ranking(tensor.name(), &names, &std::mem::take(&mut units), bootstrap));
-        }
-        Ok(())
-    })?;
+    let units = each_pair("uncertainty", source, quantizers, |tensor, quantizer| Ok(vec![Units::new(tensor, quantizer)?]))?;
+    let pairs: Vec<Pair<Row>> = units.chunks(quantizers.len()).flat_map(|of_tensor| ranking(of_tensor, bootstrap)).collect();
     let of_next = |value: fn(Next) -> f64| move |row: &Row| row.next.map(value);
-    let columns = columns!(rows,
-        "tensor": |row| row.tensor.as_str(),
-        "scheme": |row| row.scheme.as_str(),
+    frame!(&pairs,
         "rank": |row| row.rank,
         "sqnr_db": |row| row.sqnr_db,
         "low_db": |row| row.interval.0,
@@ -128,34 +118,40 @@ fn uncertainty_of(source: &dyn Source, quantizers: &[&dyn Quantizer], bootstrap:
         "difference_high_db": of_next(|next| next.interval.1),
         "probability_above_next": of_next(|next| next.probability_above),
         "probability_of_ranking": |row| row.probability_of_ranking,
-    );
-    Ok(DataFrame::new(rows.len(), columns)?)
+    )
 }
 
 impl Units {
-    fn add(&mut self, tensor: &Tensor, quantizer: &dyn Quantizer) -> Result<()> {
+    fn new(tensor: &Tensor, quantizer: &dyn Quantizer) -> Result<Self> {
         let (x, y) = values_and_approximation(tensor, quantizer)?;
         let length = x.len().div_ceil(UNITS);
-        if self.noise.is_empty() {
-            self.signal = x.chunks(length).map(|x| x.iter().map(|x| x * x).sum()).collect();
-        }
         let error = |(x, y): (&[f64], &[f64])| x.iter().zip(y).map(|(x, y)| (x - y) * (x - y)).sum();
-        self.noise.push(x.chunks(length).zip(y.chunks(length)).map(error).collect());
-        Ok(())
+        Ok(Self {
+            signal: x.chunks(length).map(|x| x.iter().map(|x| x * x).sum()).collect(),
+            noise: x.chunks(length).zip(y.chunks(length)).map(error).collect(),
+        })
     }
 
-    /// The SQNR of each scheme over so many of each unit; none without signal.
-    fn sqnr(&self, counts: &[u32]) -> Option<Vec<f64>> {
+    /// The SQNR over so many of each unit; none without signal.
+    fn sqnr_db(&self, counts: &[u32]) -> Option<f64> {
         let total = |values: &[f64]| values.iter().zip(counts).map(|(value, count)| value * f64::from(*count)).sum::<f64>();
         let signal = total(&self.signal);
-        (signal > 0.0).then(|| self.noise.iter().map(|noise| decibels(signal, total(noise))).collect())
+        (signal > 0.0).then(|| decibels(signal, total(&self.noise)))
     }
 }
 
-fn ranking(tensor: &str, names: &[String], units: &Units, bootstrap: Bootstrap) -> Vec<Row> {
-    let count = units.signal.len();
-    let itself = units.sqnr(&vec![1; count]).unwrap_or_else(|| vec![f64::NAN; names.len()]);
-    let mut order: Vec<usize> = (0..names.len()).collect();
+/// The rows of a tensor: those that can be ranked by rank, then the others.
+fn ranking(pairs: &[Pair<Units>], bootstrap: Bootstrap) -> Vec<Pair<Row>> {
+    let ranked: Vec<(&str, &Units)> =
+        pairs.iter().flat_map(|pair| pair.rows.iter().flatten().map(|units| (pair.scheme.as_str(), units))).collect();
+    let failed = pairs.iter().filter_map(|pair| {
+        let error = pair.rows.as_ref().err()?;
+        Some(Pair { tensor: pair.tensor.clone(), scheme: pair.scheme.clone(), rows: Err(error.clone()) })
+    });
+    let count = ranked.first().map_or(0, |(_, units)| units.signal.len());
+    let sqnr_db = |counts: &[u32]| ranked.iter().map(|(_, units)| units.sqnr_db(counts)).collect::<Option<Vec<f64>>>();
+    let itself = sqnr_db(&vec![1; count]).unwrap_or_else(|| vec![f64::NAN; ranked.len()]);
+    let mut order: Vec<usize> = (0..ranked.len()).collect();
     order.sort_by(|&a, &b| itself[b].total_cmp(&itself[a]).then(a.cmp(&b)));
     let draw = |resample: usize| {
         // A stream of its own, so that it is the same whichever thread draws.
@@ -163,7 +159,7 @@ fn ranking(tensor: &str, names: &[String], units: &Units, bootstrap: Bootstrap) 
         random.set_stream(resample as u64);
         let mut counts = vec![0_u32; count];
         (0..count).for_each(|_| counts[random.random_range(0..count)] += 1);
-        units.sqnr(&counts)
+        sqnr_db(&counts)
     };
     let draws: Vec<Option<Vec<f64>>> = (0..bootstrap.resamples).into_par_iter().map(draw).collect();
     let draws: Vec<Vec<f64>> = draws.into_iter().flatten().collect();
@@ -185,9 +181,7 @@ fn ranking(tensor: &str, names: &[String], units: &Units, bootstrap: Bootstrap) 
             interval: interval(draws.iter().map(|draw| difference(draw[scheme], draw[next])).collect(), bootstrap.confidence),
             probability_above: share(&|draw| draw[scheme] >= draw[next]),
         });
-        Row {
-            tensor: tensor.to_owned(),
-            scheme: names[scheme].clone(),
+        let row = Row {
             rank: place as u64 + 1,
             sqnr_db: itself[scheme],
             std_error_db: deviation(&values),
@@ -195,9 +189,11 @@ fn ranking(tensor: &str, names: &[String], units: &Units, bootstrap: Bootstrap) 
             probability_best: share(&is_best),
             next,
             probability_of_ranking,
-        }
+        };
+        let (name, _) = ranked[scheme];
+        Pair { tensor: pairs[scheme].tensor.clone(), scheme: name.to_owned(), rows: Ok(vec![row]) }
     };
-    order.iter().enumerate().map(row).collect()
+    order.iter().enumerate().map(row).chain(failed).collect()
 }
 
 /// a - b, 0 of two infinities.

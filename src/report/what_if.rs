@@ -6,7 +6,7 @@ use polars::prelude::DataFrame;
 
 use super::Quantizer;
 use super::channels::parts;
-use super::each::{any, columns, decibels, each_pair, sum, values_and_approximation};
+use super::each::{any, decibels, each_pair, frame, sum, values_and_approximation};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::format::Minifloat;
@@ -68,6 +68,8 @@ impl fmt::Display for Remedy {
 /// Sources: Dettmers et al. 2023, "SpQR", <https://arxiv.org/abs/2306.03078>; Kim et al. 2023, "SqueezeLLM", <https://arxiv.org/abs/2306.07629>;
 /// Dettmers et al. 2022, "LLM.int8()", <https://arxiv.org/abs/2208.07339>.
 ///
+/// Where a tensor cannot be quantized so, its row has nulls, and a last column `error`, null elsewhere, says why.
+///
 /// ```
 /// # use quantlens::{Granularity, Scheme, Synthetic, what_if};
 /// let x = Synthetic::normal(0.0, 1.0).outliers(0.001, 30.0).seed(2).tensor::<f32>("x", &[64, 256])?;
@@ -80,7 +82,7 @@ impl fmt::Display for Remedy {
 /// ```
 ///
 /// # Errors
-/// As [`crate::report()`]; [`Error::Axis`] where a tensor has no such parts; [`Error::Nothing`] unless `share` is above 0 and below 1.
+/// As [`crate::report()`]; [`Error::Nothing`] unless `share` is above 0 and below 1. Where a tensor has no such parts, its row says so.
 pub fn what_if<Q: Quantizer>(
     source: &(impl Source + ?Sized),
     quantizers: &[Q],
@@ -91,7 +93,6 @@ pub fn what_if<Q: Quantizer>(
 }
 
 struct WhatIf {
-    pair: usize,
     what: String,
     count: u64,
     remedy: Remedy,
@@ -106,12 +107,11 @@ fn what_if_of(source: &dyn Source, quantizers: &[&dyn Quantizer], share: f64, gr
         let reason = format!("it needs a share of elements above 0 and below 1, such as 0.001, and has {share}");
         return Err(Error::Nothing { what: "what if", reason });
     }
-    let (mut names, mut rows) = (Vec::new(), Vec::new());
-    each_pair("what if", source, quantizers, |tensor, quantizer| {
+    let pairs = each_pair("what if", source, quantizers, |tensor, quantizer| {
         let layout = Layout::new(granularity, tensor.shape())?;
         let (x, y) = values_and_approximation(tensor, quantizer)?;
         let few = |count: usize| ((share * count as f64).ceil() as usize).clamp(1, count);
-        let (pair, mut sets) = (names.len(), Vec::new());
+        let (mut sets, mut rows) = (Vec::new(), Vec::new());
         if few(x.len()) < x.len() {
             let mut indices: Vec<usize> = (0..x.len()).collect();
             let count = few(x.len());
@@ -140,7 +140,6 @@ fn what_if_of(source: &dyn Source, quantizers: &[&dyn Quantizer], share: f64, gr
                 };
                 let sqnr_db = decibels(signal, noise);
                 rows.push(WhatIf {
-                    pair,
                     what: what.clone(),
                     count: count as u64,
                     remedy,
@@ -151,12 +150,9 @@ fn what_if_of(source: &dyn Source, quantizers: &[&dyn Quantizer], share: f64, gr
                 });
             }
         }
-        names.push((tensor.name().to_owned(), quantizer.name()));
-        Ok(())
+        Ok(rows)
     })?;
-    let columns = columns!(rows,
-        "tensor": |row| names[row.pair].0.as_str(),
-        "scheme": |row| names[row.pair].1.as_str(),
+    frame!(&pairs,
         "what": |row| row.what.as_str(),
         "count": |row| row.count,
         "remedy": |row| row.remedy.to_string(),
@@ -164,8 +160,7 @@ fn what_if_of(source: &dyn Source, quantizers: &[&dyn Quantizer], share: f64, gr
         "sqnr_db": |row| row.sqnr_db,
         "gain_db": |row| row.gain_db,
         "bits_per_element": |row| row.bits_per_element,
-    );
-    Ok(DataFrame::new(rows.len(), columns)?)
+    )
 }
 
 /// Σ (x - x̂)² under each remedy for these elements.

@@ -23,6 +23,8 @@ mod formats;
 mod frame;
 mod ggml;
 mod golden;
+#[cfg(feature = "lazy")]
+mod lazy;
 mod metrics;
 mod pack;
 mod properties;

@@ -653,8 +653,8 @@ class Runners(unittest.TestCase):
                     self.assertEqual(result.returncode, code, (command, result.stderr[-2000:]))
 
     def test_the_committed_notebooks_come_out_as_committed(self):
-        # The first five: tests/it/run.rs runs all, without a client of Jupyter's between.
-        for path in sorted(NOTEBOOKS.glob("0[1-5]*.ipynb")):
+        # Two: tests/it/run.rs runs all, without a client of Jupyter's between.
+        for path in sorted(NOTEBOOKS.glob("0[13]_*.ipynb")):
             committed = nbformat.read(path, as_version=4)
             executed = nbformat.read(path, as_version=4)
             NotebookClient(executed, kernel_name="quantlens", resources={"metadata": {"path": str(NOTEBOOKS)}}, timeout=PATIENCE).execute()

@@ -9,7 +9,7 @@ use parquet::basic::Compression;
 use crate::error::Result;
 
 use super::super::input::{Cursor, Input};
-use super::thrift::{STRUCT, each_field, signed, skip};
+use super::thrift::{PAGE_HEADER, STRUCT, check_struct, each_field, signed, skip};
 
 /// The largest page when it is decompressed. Writers make pages of about 1 MB.
 const MAX_PAGE: u64 = 1 << 27;
@@ -22,6 +22,8 @@ pub(super) fn check(input: &Input, tensor: &str, part: Range<u64>, compression: 
     while cursor.position() < part.end {
         let at = cursor.position();
         let fault = |reason: String| Err(input.fault(Some(tensor), Some(at), reason));
+        check_struct(&mut cursor, PAGE_HEADER)?;
+        cursor.move_to(at..part.end);
         let header = header(&mut cursor)?;
         if !header.is_whole() {
             return fault("the header of a page lacks the part for its kind: the file is damaged".to_owned());

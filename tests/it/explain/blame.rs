@@ -23,7 +23,7 @@ fn the_largest_errors_first() {
             carried += squares[index];
             assert_eq!(number(&table, "index", row) as usize, index);
             assert_eq!(number(&table, "rank", row) as usize, row + 1);
-            assert_eq!(number(&table, "error", row).powi(2), squares[index]);
+            assert_eq!(number(&table, "quantization_error", row).powi(2), squares[index]);
             assert!(close(number(&table, "cumulative_share", row), carried / total, 1e-12));
         }
         assert_eq!(blame(&tensor, &[scheme], usize::MAX).unwrap().height(), tensor.len());

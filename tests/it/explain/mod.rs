@@ -4,6 +4,7 @@ mod allocate;
 mod blame;
 mod channels;
 mod check;
+mod failing;
 mod figures;
 mod frontier;
 mod ledger;

@@ -263,6 +263,10 @@ fn tables_in_parquet() {
     );
     of(
         b"PAR1\x15\x00\x15\x00\x00\x05\x00\x00\x00PAR1",
-        "m.parquet: it cannot be decoded, Parquet error: Expected list element type of Struct but got Byte: the file is damaged, get it again",
+        "m.parquet, byte 7: a field of type 5 stands where there is another: the file is damaged",
+    );
+    of(
+        b"PAR1\x00\x01\x00\x00\x00PAR1",
+        "m.parquet: it cannot be decoded, Parquet error: Required field version is missing: the file is damaged, get it again",
     );
 }
