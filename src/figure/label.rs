@@ -36,7 +36,7 @@ pub(super) fn draw<DB: DrawingBackend>(
             let contains = place[0] >= inside[0] && place[1] >= inside[1] && place[2] <= inside[2] && place[3] <= inside[3];
             contains && !taken.iter().any(|other| overlap(place, other))
         };
-        if let Some(place) = beside(x, y, width, height).into_iter().map(place).find(is_free) {
+        if let Some(place) = beside(x, y, width, height).map(place).find(is_free) {
             root.draw(&Text::new(content.to_owned(), (place[0], place[1]), text(SIZE))).map_err(draw_error)?;
             // A little air above and below.
             taken.push([place[0], place[1] - 3, place[2], place[3] + 3]);
@@ -58,12 +58,12 @@ pub(super) fn along(from: (i32, i32), to: (i32, i32)) -> impl Iterator<Item = Ar
     })
 }
 
-/// Upper left corners of a text of this size around a point: on the left first, where a rising line leaves room.
-fn beside(x: i32, y: i32, width: i32, height: i32) -> [(i32, i32); 8] {
+/// Upper left corners of a text of this size around a point, the best first: on the left, where a rising line leaves room.
+fn beside(x: i32, y: i32, width: i32, height: i32) -> impl Iterator<Item = (i32, i32)> {
     let (gap, middle) = (REACH + 2, y - height / 2);
     let (left, right) = (x - gap - width, x + gap);
     let (above, below) = (y - height - gap, y + gap);
-    [
+    let near = [
         (left, middle - 6),
         (x - width, above),
         (left, above),
@@ -72,7 +72,11 @@ fn beside(x: i32, y: i32, width: i32, height: i32) -> [(i32, i32); 8] {
         (x - width / 2, above),
         (x - width / 2, below),
         (right, below),
-    ]
+        (x, above),
+    ];
+    // Above another marker.
+    let higher = (0..=4).map(move |quarter| (x - width * quarter / 4, above - REACH));
+    near.into_iter().chain(higher)
 }
 
 fn overlap(a: &Area, b: &Area) -> bool {
