@@ -2,7 +2,9 @@
 
 import pathlib
 import re
+import subprocess
 import tempfile
+import time
 
 from kernel import FIRST_CELL, NOTEBOOKS, PATIENCE, Kernel, WithKernel, slots_in_use, text_of
 
@@ -112,6 +114,45 @@ class Temporaries(Cells):
         self.assert_shows("let waited = answer().await + 1;\nwaited", "43")
         self.assertIn("invalid digit", self.error_of('let n: i32 = async { "x".parse::<i32>() }.await?;'))
         self.assert_shows("waited + 1", "44")
+
+
+class ManyVariables(Cells):
+    def test_a_hundred_in_one_cell_take_no_minute_and_are_there(self):
+        for name, let in [
+            ("written", "let written{i}: Vec<f64> = (0..{n}).map(|x| x as f64).collect();"),
+            ("inferred", "let inferred{i} = (0..{n}).map(|x| x as f64).collect::<Vec<_>>();"),
+            ("tied", "let tied{n} = tied{i}.iter().map(|x| x + 1.0).collect::<Vec<_>>();"),
+        ]:
+            lets = ["let tied0 = vec![0.0, 1.0];"] if name == "tied" else []
+            lets += [let.replace("{i}", str(i)).replace("{n}", str(i + 1)) for i in range(100)]
+            start = time.monotonic()
+            self.assertEqual(notes(self.kernel.ok("\n".join(lets))), [])
+            self.assertLess(time.monotonic() - start, 60, name)
+            names = [f"{name}{i}" for i in range(100)]
+            total = " + ".join(f"{name}.len()" for name in names)
+            self.assert_shows(total, "200" if name == "tied" else "5050")
+            types = str(self.kernel.ok(":vars"))
+            for name in names:
+                self.assertIn(f"{name}: Vec<f64>", types)
+
+    def test_a_number_is_of_the_type_that_a_later_statement_says(self):
+        fillers = [f'let other{i} = "{i}".to_owned();' for i in range(10)]
+        self.kernel.ok("\n".join(["let mut count = 0; let mut list = Vec::new();", *fillers, "count += other3.len(); list.push(other4.as_bytes()[0]);"]))
+        self.assert_shows("(count, list)", "(1, [52])")
+        chain = [f"let number{i + 1} = number{i} + {i};" for i in range(30)]
+        self.kernel.ok("\n".join(["let number0 = 1;", *chain, "let end: u64 = number30;"]))
+        types = str(self.kernel.ok(":vars"))
+        for said in ["count: usize", "number0: u64", "number30: u64", "other9: String"]:
+            self.assertIn(said, types)
+
+    def test_names_that_are_defined_anew_in_a_long_cell(self):
+        fillers = [f"let filler{i} = filler{i - 1} + 1;" for i in range(1, 12)]
+        code = ["let it = 5; let it = it as f64; let filler0 = 7;", "let again: String = it.to_string(); let it: usize = again.len();"]
+        code += [*fillers, "let (it, again) = (again, it); let scale = |x: usize| 2 * x; let scaled = scale(again);"]
+        outputs = self.assert_shows("\n".join([*code, "(it.clone(), again, scaled)"]), '("5", 1, 2)')
+        [note] = notes(outputs)
+        self.assertIn("`scale` ended with this cell: it is a closure", note)
+        self.assert_shows("(it, again, scaled, filler11)", '("5", 1, 2, 18)')
 
 
 class NothingIsLost(Cells):
@@ -551,6 +592,16 @@ class Crates(Cells):
     def test_what_the_prelude_has_is_not_built_twice(self):
         self.assertIn("polars is there already", self.error_of(':dep polars = { version = "0.55", features = ["lazy"] }'))
         self.assert_shows("1 + 1", "2")
+
+    def test_a_crate_that_is_nowhere_here_is_fetched_where_the_network_may_be_asked(self):
+        asked = subprocess.run(["cargo", "info", "roman@0.1.0"], cwd=tempfile.gettempdir(), capture_output=True, text=True)
+        if asked.returncode != 0:
+            self.skipTest(f"cargo does not reach its registry here: {asked.stderr.strip()}")
+        self.kernel.ok("let before = vec![1, 2];")
+        self.addCleanup(self.kernel.ok, ":offline 1")
+        self.kernel.ok(':offline 0\n:dep roman = "0.1"')
+        self.assert_shows("roman::to(1999)", 'Some("MCMXCIX")')
+        self.assert_shows("before", "[1, 2]")
 
     def test_a_crate_that_does_not_exist_or_does_not_compile_changes_nothing(self):
         self.kernel.ok("let stays = 1;")

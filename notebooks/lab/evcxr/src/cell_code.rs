@@ -243,7 +243,7 @@ fn last_definitions(user_code: &CodeBlock, nodes: &[SyntaxNode]) -> Vec<(String,
     definitions
 }
 
-fn node_of<'a>(segment: &Segment, nodes: &'a [SyntaxNode]) -> Option<&'a SyntaxNode> {
+pub(crate) fn node_of<'a>(segment: &Segment, nodes: &'a [SyntaxNode]) -> Option<&'a SyntaxNode> {
     match &segment.kind {
         CodeKind::OriginalUserCode(meta) => nodes.get(meta.node_index),
         _ => None,
@@ -271,7 +271,7 @@ pub(crate) fn names_of(let_stmt: &ast::LetStmt) -> Vec<String> {
 }
 
 /// Whether a segment that is no `let` is a step; the last expression, which has no node of its own here, is.
-fn is_step(node: Option<&SyntaxNode>) -> bool {
+pub(crate) fn is_step(node: Option<&SyntaxNode>) -> bool {
     let Some(node) = node else { return true };
     let is_macro = |expr: Option<ast::Expr>| match expr {
         Some(ast::Expr::MacroExpr(call)) => call.macro_call(),

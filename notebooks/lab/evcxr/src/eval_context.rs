@@ -18,6 +18,7 @@ use crate::errors::Error;
 use crate::errors::Mark;
 use crate::errors::bail;
 use crate::extras::{self, BuildProgress, Extras};
+use crate::inference;
 use crate::item;
 use crate::module::Module;
 use crate::module::SoFile;
@@ -32,10 +33,10 @@ use crate::temporaries::Temporary;
 use crate::temporaries::Why;
 use crate::toml_parse;
 use crate::use_trees::Import;
+use crate::words::Words;
 use anyhow::Result;
 use once_cell::sync::Lazy;
 use ra_ap_syntax::AstNode;
-use ra_ap_syntax::SyntaxKind;
 use ra_ap_syntax::SyntaxNode;
 use ra_ap_syntax::ast;
 use regex::Regex;
@@ -682,7 +683,7 @@ impl EvalContext {
         self.write_cargo_toml(state)?;
         // quantlens: evcxr stops here if the type of a variable is not known, or has no name, and checks the
         // cell with `cargo check` for other errors, which goes through all dependencies once.
-        self.fix_variable_types(state, state.analysis_code(user_code.clone()))?;
+        self.fix_variable_types(state, &user_code, &code_info.nodes)?;
         state.uses_await(&user_code);
         // In some circumstances we may need a few tries before we get the code right. Note that
         // we'll generally give up sooner than this if there's nothing left that we think we can
@@ -787,21 +788,28 @@ impl EvalContext {
     fn fix_variable_types(
         &mut self,
         state: &mut ContextState,
-        code: CodeBlock,
+        user_code: &CodeBlock,
+        nodes: &[SyntaxNode],
     ) -> Result<(), Error> {
-        self.analyzer.set_source(code.code_string())?;
+        let variables = inference::variables(user_code, nodes, |functions| {
+            let code = state.inference_code(functions);
+            self.analyzer.set_source(code.code_string())?;
+            let mut found = self.analyzer.top_level_variables(FUNCTION);
+            let names = (0..functions.len()).map(function_name);
+            Ok::<_, Error>(
+                names
+                    .map(|name| found.remove(&name).unwrap_or_default())
+                    .collect(),
+            )
+        })?;
         for (
             variable_name,
             VariableInfo {
                 type_name,
                 is_mutable,
             },
-        ) in self.analyzer.top_level_variables("evcxr_analysis_wrapper")
+        ) in variables
         {
-            // We don't want to try to store evcxr_variable_store into itself, so we ignore it.
-            if variable_name == "evcxr_variable_store" {
-                continue;
-            }
             let type_name = match type_name {
                 // For now, we need to look for and escape any reserved words. This should probably in
                 // theory be done in rust analyzer in a less hacky way.
@@ -950,6 +958,13 @@ impl EvalContext {
         }
         state.variable_states = variables;
     }
+}
+
+/// quantlens: how the names of functions begin that only rust-analyzer sees.
+const FUNCTION: &str = "evcxr_function_";
+
+fn function_name(index: usize) -> String {
+    format!("{FUNCTION}{index}")
 }
 
 /// Changes the state so that the error may not come again. If `is_certain`, only where the error itself says what to change.
@@ -1131,37 +1146,6 @@ impl Stored {
     }
 }
 
-/// quantlens: everything in some code that could be the name of a variable, in strings and comments
-/// too: a format string may hold one. How often each stands there.
-struct Words {
-    words: HashMap<String, usize>,
-    /// Another file's code is part of it.
-    includes: bool,
-}
-
-impl Words {
-    fn of(code: &str) -> Words {
-        // Beyond ASCII no character is taken for the end of a name.
-        let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_' || !c.is_ascii();
-        let mut words = HashMap::new();
-        for word in code.split(|c| !is_part(c)) {
-            *words.entry(word.to_owned()).or_insert(0) += 1;
-        }
-        Words {
-            words,
-            includes: code.contains("include"),
-        }
-    }
-
-    fn contains(&self, variable: &str) -> bool {
-        self.includes || self.words.contains_key(variable.trim_start_matches("r#"))
-    }
-
-    fn is_once(&self, variable: &str) -> bool {
-        !self.includes && self.words.get(variable.trim_start_matches("r#")) == Some(&1)
-    }
-}
-
 /// quantlens: how a cell's code gets at the variables.
 struct CellVariables<'a> {
     state: &'a ContextState,
@@ -1279,13 +1263,6 @@ fn fix_path() {
         // Perhaps we can set PATH on our build commands instead.
         unsafe { std::env::set_var("PATH", path) };
     }
-}
-
-/// Returns whether a type is fully specified. i.e. it doesn't contain any '_'.
-fn type_is_fully_specified(ty: &ast::Type) -> bool {
-    !AstNode::syntax(ty)
-        .descendants()
-        .any(|n| n.kind() == SyntaxKind::INFER_TYPE)
 }
 
 #[derive(Debug)]
@@ -1650,23 +1627,12 @@ impl ContextState {
 
     /// Returns code suitable for analysis purposes. Doesn't attempt to preserve runtime behaviour.
     fn analysis_code(&self, user_code: CodeBlock) -> CodeBlock {
-        let mut code = CodeBlock::new()
-            .generated("#![allow(unused_imports, unused_mut, dead_code)]")
-            .add_all(self.attributes_code())
-            .add_all(self.items_code(true))
-            .add_all(self.runtime_code())
+        let mut code = self
+            .analysis_items()
             .generated("fn evcxr_variable_store<T: 'static>(_: T) {}")
             .generated("#[allow(unused_variables)]")
-            .generated("async fn evcxr_analysis_wrapper(");
-        for (var_name, state) in &self.stored_variable_states {
-            code = code.generated(format!(
-                "{}{}: {},",
-                if state.is_mut { "mut " } else { "" },
-                var_name,
-                state.type_name.as_deref().unwrap_or("_")
-            ));
-        }
-        code = code
+            .generated("async fn evcxr_analysis_wrapper(")
+            .add_all(self.parameters(|_| true))
             .generated(") -> Result<(), EvcxrUserCodeError> {")
             .add_all(user_code);
 
@@ -1682,6 +1648,46 @@ impl ContextState {
         }
 
         code = code.generated("Ok(())").generated("}");
+        code
+    }
+
+    /// quantlens: the code of which rust-analyzer is asked for the variables' types.
+    fn inference_code(&self, functions: &[CodeBlock]) -> CodeBlock {
+        let mut code = self.analysis_items().generated(inference::GIVEN);
+        for (index, function) in functions.iter().enumerate() {
+            let words = Words::of(&function.code_string());
+            code = code
+                .generated(format!("async fn {}(", function_name(index)))
+                .add_all(self.parameters(|name| words.contains(name)))
+                .generated(") -> Result<(), EvcxrUserCodeError> {")
+                .add_all(function.clone())
+                .generated("Ok(())}");
+        }
+        code
+    }
+
+    /// quantlens: all but the cell's statements.
+    fn analysis_items(&self) -> CodeBlock {
+        CodeBlock::new()
+            .generated("#![allow(unused_imports, unused_mut, dead_code)]")
+            .add_all(self.attributes_code())
+            .add_all(self.items_code(true))
+            .add_all(self.runtime_code())
+    }
+
+    /// quantlens: the stored variables as a function's parameters.
+    fn parameters(&self, is_named: impl Fn(&str) -> bool) -> CodeBlock {
+        let mut code = CodeBlock::new();
+        for (var_name, state) in &self.stored_variable_states {
+            if is_named(var_name) {
+                code = code.generated(format!(
+                    "{}{}: {},",
+                    if state.is_mut { "mut " } else { "" },
+                    var_name,
+                    state.type_name.as_deref().unwrap_or("_")
+                ));
+            }
+        }
         code
     }
 
@@ -1901,8 +1907,8 @@ impl ContextState {
     /// quantlens: a cell that awaits is no steps.
     fn uses_await(&mut self, user_code: &CodeBlock) {
         self.async_mode = Words::of(&user_code.code_string())
-            .words
-            .contains_key("await");
+            .iter()
+            .any(|word| word == "await");
     }
 
     fn current_user_fn_name(&self) -> String {
@@ -2134,7 +2140,7 @@ impl ContextState {
 
     fn record_local(&mut self, pat_ident: ast::IdentPat, opt_ty: Option<ast::Type>) {
         let type_name = match opt_ty {
-            Some(ty) if type_is_fully_specified(&ty) => {
+            Some(ty) if inference::is_fully_specified(&ty) => {
                 Some(AstNode::syntax(&ty).text().to_string())
             }
             _ => None,

@@ -17,6 +17,7 @@ mod crate_config;
 mod eval_context;
 mod extras;
 mod hover;
+mod inference;
 mod item;
 mod module;
 mod places;
@@ -27,6 +28,7 @@ mod statics;
 mod temporaries;
 mod toml_parse;
 mod use_trees;
+mod words;
 
 pub use crate::command_context::CommandContext;
 pub use crate::errors::Child;

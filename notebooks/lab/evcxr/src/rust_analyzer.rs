@@ -143,11 +143,15 @@ impl RustAnalyzer {
         Ok(())
     }
 
-    /// Returns top-level variable names and their types in the specified function.
-    pub(crate) fn top_level_variables(&self, function_name: &str) -> HashMap<String, VariableInfo> {
+    /// Returns top-level variable names and their types.
+    /// quantlens: of every function whose name starts so, by its name.
+    pub(crate) fn top_level_variables(
+        &self,
+        name_start: &str,
+    ) -> HashMap<String, HashMap<String, VariableInfo>> {
         use ra_ap_syntax::ast::HasModuleItem;
         use ra_ap_syntax::ast::HasName;
-        let mut result = HashMap::new();
+        let mut functions = HashMap::new();
         let db = &self.db;
         let sema = ra_hir::Semantics::new(db);
 
@@ -160,14 +164,13 @@ impl RustAnalyzer {
         ra_ap_hir::attach_db(db, || {
             for item in source_file.items() {
                 if let ast::Item::Fn(function) = item
-                    && function
-                        .name()
-                        .map(|n| n.text() == function_name)
-                        .unwrap_or(false)
+                    && let Some(name) = function.name()
+                    && name.text().starts_with(name_start)
                 {
                     let Some(body) = function.body() else {
                         continue;
                     };
+                    let mut result = HashMap::new();
                     let module = sema
                         .scope(function.syntax())
                         .map(|scope| scope.module())
@@ -202,11 +205,12 @@ impl RustAnalyzer {
                             }
                         }
                     }
+                    functions.insert(name.text().to_string(), result);
                 }
             }
         });
 
-        result
+        functions
     }
 
     /// quantlens: a type as the program itself names it (`std::any::type_name`), such as
