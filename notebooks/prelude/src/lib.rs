@@ -36,12 +36,12 @@ pub use polars::prelude::{
 };
 #[cfg(feature = "lazy")]
 pub use polars::prelude::{
-    AsofStrategy, CsvParseOptions, CsvReadOptions, CsvReader, CsvWriter, DataFrameJoinOps, DataFrameOps, DateChunked,
-    DateMethods, DatetimeChunked, DatetimeMethods, DurationChunked, DurationMethods, Expr, Int8Chunked, Int16Chunked, IntoLazy,
-    JoinArgs, JoinType, LazyCsvReader, LazyFileListReader, LazyFrame, RankMethod, RankOptions, RollingOptionsFixedWindow,
-    SerReader, SerWriter, SeriesMethods, StringMethods, StringNameSpaceImpl, StrptimeOptions, StructChunked, TemporalMethods,
-    TimeChunked, TimeMethods, TimeUnit, UInt8Chunked, UInt16Chunked, UnpivotArgsDSL, UnpivotDF, as_struct, col, cols, concat,
-    int_range, len, lit, when,
+    AsOfOptions, AsofStrategy, CsvParseOptions, CsvReadOptions, CsvReader, CsvWriter, DataFrameJoinOps, DataFrameOps,
+    DateChunked, DateMethods, DatetimeChunked, DatetimeMethods, DurationChunked, DurationMethods, Expr, Int8Chunked,
+    Int16Chunked, IntoLazy, JoinArgs, JoinType, LazyCsvReader, LazyFileListReader, LazyFrame, NullBehavior, RankMethod,
+    RankOptions, RollingOptionsFixedWindow, RoundMode, SerReader, SerWriter, SeriesMethods, StringMethods, StringNameSpaceImpl,
+    StrptimeOptions, StructChunked, TemporalMethods, TimeChunked, TimeMethods, TimeUnit, UInt8Chunked, UInt16Chunked,
+    UnpivotArgsDSL, UnpivotDF, as_struct, col, cols, concat, int_range, len, lit, when,
 };
 #[cfg(feature = "json")]
 pub use polars::prelude::{JsonFormat, JsonReader, JsonWriter};
