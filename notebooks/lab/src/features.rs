@@ -49,11 +49,7 @@ impl Features {
             .collect()
     }
 
-    /// The names in their order, with this between them.
-    pub fn joined(&self, between: &str) -> String {
-        self.names().join(between)
-    }
-
+    /// In their order.
     pub fn names(&self) -> Vec<&'static str> {
         self.0.iter().map(|feature| feature.name()).collect()
     }
@@ -78,7 +74,7 @@ impl FromIterator<Feature> for Features {
 /// The names, commas between.
 impl fmt::Display for Features {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.joined(","))
+        f.write_str(&self.names().join(","))
     }
 }
 

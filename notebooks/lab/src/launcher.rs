@@ -46,7 +46,8 @@ fn build(workspace: &Path) -> Result<PathBuf, String> {
     // Later the notebooks' libraries are built elsewhere, and from sources of another day; polars is not compiled for it again.
     let is_first = !has_template(&workspace.join("target/lab/kernel"));
     // With features it is another polars.
-    let has_features = std::env::args().any(|argument| argument.split('=').next() == Some("--features"));
+    let is_features = |argument: &OsStr| argument.to_str().is_some_and(|text| text.split('=').next() == Some("--features"));
+    let has_features = std::env::args_os().any(|argument| is_features(&argument));
     // It has the sources beside it, so it need not carry them.
     let mut packages =
         vec!["--locked", "--no-default-features", "--features", "quantlens-lab/session", "--package", "quantlens-lab"];

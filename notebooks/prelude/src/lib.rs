@@ -38,9 +38,9 @@ pub use polars::prelude::{
 pub use polars::prelude::{
     AsOfOptions, AsofStrategy, CsvParseOptions, CsvReadOptions, CsvReader, CsvWriter, DataFrameJoinOps, DataFrameOps,
     DateChunked, DateMethods, DatetimeChunked, DatetimeMethods, DurationChunked, DurationMethods, Expr, Int8Chunked,
-    Int16Chunked, IntoLazy, JoinArgs, JoinType, LazyCsvReader, LazyFileListReader, LazyFrame, NullBehavior, RankMethod,
-    RankOptions, RollingOptionsFixedWindow, RoundMode, SerReader, SerWriter, SeriesMethods, StringMethods, StringNameSpaceImpl,
-    StrptimeOptions, StructChunked, TemporalMethods, TimeChunked, TimeMethods, TimeUnit, UInt8Chunked, UInt16Chunked,
+    Int16Chunked, IntoLazy, JoinArgs, JoinType, LazyCsvReader, LazyFileListReader, LazyFrame, RankMethod, RankOptions,
+    RollingOptionsFixedWindow, RoundMode, SerReader, SerWriter, SeriesMethods, StringMethods, StringNameSpaceImpl,
+    StrptimeOptions, StructChunked, TemporalMethods, TimeChunked, TimeMethods, TimeUnit, UInt8Chunked, UInt16Chunked, UnionArgs,
     UnpivotArgsDSL, UnpivotDF, as_struct, col, cols, concat, int_range, len, lit, when,
 };
 #[cfg(feature = "json")]
@@ -49,6 +49,8 @@ pub use polars::prelude::{JsonFormat, JsonReader, JsonWriter};
 pub use polars::prelude::{ParquetCompression, ParquetReader, ParquetWriter};
 #[cfg(all(any(feature = "json", feature = "parquet"), not(feature = "lazy")))]
 pub use polars::prelude::{SerReader, SerWriter};
+#[cfg(feature = "lazy")]
+pub use polars::series::ops::NullBehavior;
 #[cfg(feature = "sql")]
 pub use polars::sql::SQLContext;
 pub use quantlens::display::{Content, contents};
