@@ -121,9 +121,11 @@ fn feature_of_polars(name: &str) -> Option<Feature> {
         "json" => Feature::Json,
         "sql" => Feature::Sql,
         "lazy" | "csv" | "temporal" | "strings" | "regex" | "dtype-date" | "dtype-datetime" | "dtype-duration" | "dtype-time"
-        | "dtype-struct" | "dtype-categorical" | "dtype-i8" | "dtype-i16" | "dtype-u8" | "dtype-u16" | "asof_join"
-        | "cross_join" | "semi_anti_join" | "is_in" | "rank" | "cum_agg" | "diff" | "rolling_window" | "round_series"
-        | "top_k" | "mode" | "abs" | "pivot" | "zip_with" | "partition_by" | "random" => Feature::Lazy,
+        | "dtype-struct" | "dtype-categorical" | "dtype-array" | "dtype-decimal" | "dtype-i8" | "dtype-i16" | "dtype-u8"
+        | "dtype-u16" | "asof_join" | "cross_join" | "semi_anti_join" | "is_in" | "rank" | "cum_agg" | "diff"
+        | "rolling_window" | "round_series" | "top_k" | "mode" | "abs" | "pivot" | "zip_with" | "partition_by" | "random" => {
+            Feature::Lazy
+        }
         _ => return None,
     })
 }
@@ -188,8 +190,8 @@ mod tests {
         assert_eq!(date, Some(format!("this needs polars' feature `dtype-date`: {}", told("lazy"))));
         let time = needed_by_panic("activate 'dtype-time, ' feature", &none);
         assert_eq!(time, Some(format!("this needs polars' feature `dtype-time`: {}", told("lazy"))));
-        let said = "this needs polars' feature `dtype-decimal`, which the notebooks' polars is built without".to_owned();
-        assert_eq!(needed_by_panic("activate feature dtype-decimal", &with("lazy")), Some(said));
+        let said = "this needs polars' feature `dtype-f16`, which the notebooks' polars is built without".to_owned();
+        assert_eq!(needed_by_panic("activate feature dtype-f16", &with("lazy")), Some(said));
         assert_eq!(needed_by_panic("index out of bounds", &none), None);
     }
 }
