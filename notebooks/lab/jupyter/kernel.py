@@ -19,10 +19,10 @@ PATIENCE = 300
 class Kernel:
     """A running kernel and its client."""
 
-    def __init__(self, is_awaited=True, **arguments):
+    def __init__(self, is_awaited=True, name="quantlens", **arguments):
         arguments = {"cwd": str(NOTEBOOKS), "stderr": subprocess.DEVNULL, **arguments}
         for attempt in range(3):
-            self.manager = KernelManager(kernel_name="quantlens")
+            self.manager = KernelManager(kernel_name=name)
             self.manager.start_kernel(**arguments)
             self.client = self.manager.client()
             self.client.start_channels()
@@ -103,9 +103,11 @@ def slots_in_use():
 class WithKernel(unittest.TestCase):
     """One kernel for all tests of a class."""
 
+    name = "quantlens"
+
     @classmethod
     def setUpClass(cls):
-        cls.kernel = Kernel()
+        cls.kernel = Kernel(name=cls.name)
         cls.kernel.ok(FIRST_CELL)
 
     @classmethod

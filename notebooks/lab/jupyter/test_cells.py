@@ -218,13 +218,41 @@ class ErrorsPoint(Cells):
             self.assertNotIn("evcxr", text)
             self.assertNotIn("warning", text)
 
-    def test_what_polars_is_built_without_is_said_in_a_line(self):
+    def test_what_polars_is_built_without_is_said_with_the_way_to_it(self):
+        def way(features):
+            return f"install the kernel with --features {features}: cargo lab kernel install --features {features}"
+
         self.kernel.ok('let s = Series::new("a".into(), [1, 2]); let f = df!["a" => [1, 2]]?;')
         reply, _ = self.kernel.run("s.cast(&DataType::Date)?")
-        said = "this needs polars' feature `dtype-date`, which the notebooks' polars is built without"
-        self.assertEqual((reply["ename"], reply["evalue"]), ("Error", said))
-        self.assertIn("polars is built without `lazy`", self.error_of("f.clone().lazy()"))
-        self.assertIn("polars is built without `polars-ops`", self.error_of('f.inner_join(&f, ["a"], ["a"])?'))
+        self.assertEqual((reply["ename"], reply["evalue"]), ("Error", f"this needs polars' feature `dtype-date`: {way('lazy')}"))
+        for code, features in [
+            ("f.clone().lazy()", "lazy"),
+            ('col("a")', "lazy"),
+            ('f.inner_join(&f, ["a"], ["a"])?', "lazy"),
+            ("use polars::prelude::CsvReader;", "lazy"),
+            ('ParquetWriter::new(std::fs::File::create("never.parquet")?)', "parquet"),
+            ("polars::sql::SQLContext::new()", "lazy,sql"),
+        ]:
+            self.assertIn(f"help: {way(features)}\n", self.error_of(code) + "\n", code)
+        self.assertNotIn("--features", self.error_of('vec![1.0].join(", ")'))
+
+    def test_what_polars_has_eagerly_is_in_scope(self):
+        self.kernel.ok('let e = df!["k" => ["x", "y", "x"], "v" => [3.0, 1.0, 2.0]]?;')
+        for code, said in [
+            ('e.column("v")?.f64()?.mean()', "Some(2.0)"),
+            ('e.column("v")?.f64()?.sum()', "Some(6.0)"),
+            ('e.column("v")?.f64()?.max()', "Some(3.0)"),
+            ('e.column("v")?.f64()?.std(1)', "Some(1.0)"),
+            ('e.column("v")?.f64()?.quantile(0.5, QuantileMethod::Nearest)?', "Some(2.0)"),
+            ('e.column("v")?.f64()?.sort(false).get(0)', "Some(1.0)"),
+            ('e.column("k")?.str()?.unique()?.len()', "2"),
+            ('e.column("v")?.f64()?.gt(1.5).sum()', "Some(2)"),
+            ('e.filter(&e.column("v")?.f64()?.gt(1.5))?.height()', "2"),
+            ('e.sort(["v"], SortMultipleOptions::default())?.column("v")?.f64()?.get(0)', "Some(1.0)"),
+            ('e.group_by(["k"])?.select(["v"]).mean()?.height()', "2"),
+            ('e.describe()?.column("v")?.f64()?.get(2)', "Some(2.0)"),
+        ]:
+            self.assertEqual(shown(self.kernel.ok(code)), said, code)
 
     def test_a_suggestion_is_code_to_paste(self):
         self.kernel.ok("fn total(v: &Vec<i32>) -> i32 { v.iter().sum() }\nlet v = vec![1, 2];")

@@ -3,7 +3,9 @@
 use evcxr::{CompilationError, Places};
 
 use super::compiler_message::{in_words, line_of};
+use super::features::Features;
 use super::home::home;
+use super::missing::needed_by_panic;
 
 /// Why a cell did not run to its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,12 +94,12 @@ impl CellError {
         Self { kind: CellErrorKind::Interrupted, message: said.clone(), details: said }
     }
 
-    /// rustc's errors, each with the lines of the cell it is about.
-    pub fn of_compiler(errors: &[CompilationError], code: &str) -> Self {
+    /// rustc's errors, each with the lines of the cell it is about. The features are those of the session.
+    pub fn of_compiler(errors: &[CompilationError], code: &str, features: &Features) -> Self {
         let lines: Vec<&str> = code.lines().collect();
         let mut texts: Vec<String> = Vec::new();
         for error in errors {
-            let mut text = in_words(error, &lines);
+            let mut text = in_words(error, &lines, features);
             if error.message().contains("--offline") {
                 text += "help: a run asks nothing of the network; put `:offline 0` above a `:dep` that must be fetched\n";
             }
@@ -110,10 +112,11 @@ impl CellError {
 }
 
 /// What is said below a cell that ran: the compiler's warnings, and what became of its variables.
-pub fn said_below(warnings: &[CompilationError], notes: &[String], code: &str) -> Vec<String> {
+pub fn said_below(warnings: &[CompilationError], notes: &[String], code: &str, features: &Features) -> Vec<String> {
     let lines: Vec<&str> = code.lines().collect();
+    let in_words = |warning| in_words(warning, &lines, features).trim_end().to_owned();
     let mut all: Vec<String> = Vec::new();
-    for text in warnings.iter().map(|warning| in_words(warning, &lines).trim_end().to_owned()).chain(notes.iter().cloned()) {
+    for text in warnings.iter().map(in_words).chain(notes.iter().cloned()) {
         let text = without_paths(&text);
         if !all.contains(&text) {
             all.push(text);
@@ -157,9 +160,10 @@ impl Message {
         Self { text, places: said }
     }
 
-    pub fn error(&self, kind: CellErrorKind) -> CellError {
+    /// The features are those of the session.
+    pub fn error(&self, kind: CellErrorKind, features: &Features) -> CellError {
         let text = self.text.strip_prefix("panic: ").unwrap_or(&self.text);
-        let needed = missing_feature(text);
+        let needed = needed_by_panic(text, features);
         let (kind, text) = match &needed {
             Some(said) => (CellErrorKind::Failed, said.as_str()),
             None => (kind, text),
@@ -182,15 +186,6 @@ impl Message {
         }
         text
     }
-}
-
-/// polars panics where it would need a feature that it was built without: `activate feature dtype-date`, or `activate 'dtype-time, '
-/// feature`.
-fn missing_feature(panic: &str) -> Option<String> {
-    let rest = panic.strip_prefix("activate ").filter(|rest| rest.contains("feature"))?;
-    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-    let feature = rest.split(|c| !is_part(c)).find(|word| !word.is_empty() && *word != "feature")?;
-    Some(format!("this needs polars' feature `{feature}`, which the notebooks' polars is built without"))
 }
 
 /// Text for a committed file: without the paths of this machine.

@@ -2,8 +2,12 @@
 
 use evcxr::{Child, CompilationError, Span, SpannedMessage};
 
-/// The kind and the message, the lines it is about with what is said of each place, and what the compiler advises as code to paste.
-pub fn in_words(diagnostic: &CompilationError, lines: &[&str]) -> String {
+use super::features::Features;
+use super::missing::needed_by_name;
+
+/// The kind and the message, the lines it is about with what is said of each place, and what the compiler advises as code to paste. The
+/// features are those of the session: what needs another says so.
+pub fn in_words(diagnostic: &CompilationError, lines: &[&str], features: &Features) -> String {
     let code = diagnostic.code().filter(|code| code.starts_with('E')).map(|code| format!("[{code}]")).unwrap_or_default();
     let kind = if diagnostic.level() == "warning" { "warning" } else { "error" };
     let mut text = format!("{kind}{code}: {}\n", diagnostic.message().trim_start_matches("error: "));
@@ -16,35 +20,10 @@ pub fn in_words(diagnostic: &CompilationError, lines: &[&str]) -> String {
     if let Some(advice) = advice(&message) {
         text += &format!("help: {advice}\n");
     }
-    let of_name = |code: &str| matches!(code, "E0599" | "E0425" | "E0432" | "E0433");
-    if diagnostic.code().is_some_and(of_name)
-        && let Some(feature) = named(&message).and_then(missing_feature)
-    {
-        text += &format!("help: the notebooks' polars is built without `{feature}`, so it has no such name\n");
+    if let Some(said) = diagnostic.code().and_then(|code| needed_by_name(code, &message, features)) {
+        text += &format!("help: {said}\n");
     }
     text
-}
-
-/// The first name in backticks.
-fn named(message: &str) -> Option<&str> {
-    let name = message.split('`').nth(1)?;
-    Some(name.rsplit("::").next().unwrap_or(name))
-}
-
-/// The feature of polars that has this name of its own, where the notebooks' polars has not.
-fn missing_feature(name: &str) -> Option<&'static str> {
-    Some(match name {
-        "lazy" | "col" | "lit" | "LazyFrame" | "IntoLazy" | "LazyCsvReader" | "pivot" => "lazy",
-        "join" | "left_join" | "inner_join" | "full_join" | "cross_join" | "semi_join" | "value_counts" | "unpivot"
-        | "to_dummies" | "rank" | "diff" | "mode" | "DataFrameJoinOps" | "JoinArgs" | "JoinType" | "SeriesMethods" => {
-            "polars-ops"
-        }
-        "CsvReader" | "CsvWriter" | "CsvReadOptions" => "csv",
-        "ParquetReader" | "ParquetWriter" => "parquet",
-        "JsonReader" | "JsonWriter" => "json",
-        "as_date" | "as_datetime" | "year" | "month" | "date_range" | "StringMethods" | "TemporalMethods" => "temporal",
-        _ => return None,
-    })
 }
 
 /// What to write where the compiler cannot know it.

@@ -44,12 +44,17 @@ fn cargo<A: AsRef<OsStr>>(workspace: &Path, arguments: impl IntoIterator<Item = 
 /// Builds the program, and gives its file.
 fn build(workspace: &Path) -> Result<PathBuf, String> {
     // Later the notebooks' libraries are built elsewhere, and from sources of another day; polars is not compiled for it again.
-    let is_first = !workspace.join("target/lab/kernel/template/stamp").exists();
+    let is_first = !has_template(&workspace.join("target/lab/kernel"));
+    // With features it is another polars.
+    let is_features = |argument: &OsStr| argument.to_str().is_some_and(|text| text.split('=').next() == Some("--features"));
+    let has_features = std::env::args_os().any(|argument| is_features(&argument));
     // It has the sources beside it, so it need not carry them.
     let mut packages =
         vec!["--locked", "--no-default-features", "--features", "quantlens-lab/session", "--package", "quantlens-lab"];
     if is_first {
-        packages.extend(["--package", "quantlens"]);
+        if !has_features {
+            packages.extend(["--package", "quantlens"]);
+        }
         // It shows its own progress.
         let fetched = cargo(workspace, ["fetch", "--locked"]).stdout(Stdio::null()).status();
         if !fetched.map_err(|error| format!("could not run cargo: {error}"))?.success() {
@@ -100,6 +105,14 @@ fn build(workspace: &Path) -> Result<PathBuf, String> {
         Some(program) if status.success() => Ok(program),
         _ => Err("the lab could not be built: see above".to_owned()),
     }
+}
+
+/// Whether the notebooks' libraries were built, with whichever features.
+fn has_template(kernels: &Path) -> bool {
+    let entries = std::fs::read_dir(kernels).into_iter().flatten().flatten();
+    entries
+        .filter(|entry| entry.file_name().to_str().is_some_and(|name| name.starts_with("template")))
+        .any(|entry| entry.path().join("stamp").exists())
 }
 
 /// The file of the program, from cargo's message that it is there.

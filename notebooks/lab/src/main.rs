@@ -3,8 +3,9 @@
 //! The files, each of which imports only files before it:
 //!
 //! * [`toolchain`], [`estimate`], which the launcher has, too; [`home`]: where sources are found and everything is kept.
-//! * [`compiler`], [`files`], [`units`], [`template`], [`slot`]: the notebooks' libraries, built once, and a clone of them for each session.
-//! * [`marks`], [`media`], [`output`], [`processes`], [`cell_thread`], [`standard_input`], [`child`], [`steering`], [`compiler_message`], [`cell_error`], [`prelude_lines`], [`magics`], [`front`], [`session`]: cells are evaluated
+//! * [`compiler`], [`features`], [`files`], [`units`], [`template`], [`slot`]: the notebooks' libraries, built once for each set of features,
+//!   and a clone of them for each session.
+//! * [`marks`], [`media`], [`output`], [`processes`], [`cell_thread`], [`standard_input`], [`child`], [`steering`], [`missing`], [`compiler_message`], [`cell_error`], [`prelude_lines`], [`magics`], [`front`], [`session`]: cells are evaluated
 //!   by evcxr in a slot and run in a process of their own, whose output is taken apart.
 //! * [`html`], [`notebook`], [`page`], [`warm`], [`run`]: a notebook file through a session, and a web page of it.
 //! * [`spec`], [`kernel`]: the same session for Jupyter.
@@ -15,6 +16,7 @@ mod child;
 mod compiler;
 mod compiler_message;
 mod estimate;
+mod features;
 mod files;
 mod front;
 mod home;
@@ -23,6 +25,7 @@ mod kernel;
 mod magics;
 mod marks;
 mod media;
+mod missing;
 mod notebook;
 mod output;
 mod page;
@@ -46,10 +49,11 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail};
 use clap::{Parser, Subcommand};
 
+use features::Features;
 use home::home;
 use run::Destination;
 use slot::{Slot, State};
-use spec::Place;
+use spec::{Named, Place};
 use template::Template;
 
 /// Runs Rust notebooks with quantlens, polars and plotters at hand.
@@ -74,6 +78,8 @@ enum Command {
         /// Compares the outputs with those in the file, and changes nothing.
         #[arg(long)]
         check: bool,
+        #[command(flatten)]
+        features: FeatureArguments,
     },
     /// Installs, shows and removes the Jupyter kernel, which runs the same cells in JupyterLab.
     #[command(subcommand)]
@@ -89,16 +95,33 @@ enum KernelCommand {
     /// Shows where the kernel is installed, which directories it keeps, how large they are, and which can be deleted.
     List,
     /// Builds the notebooks' libraries if they are not built, or are older than the sources.
-    Warm,
+    Warm(FeatureArguments),
     /// Deletes the directories that no running notebook needs.
     Clean {
-        /// The built libraries, too. The next start builds them again.
+        /// The built libraries of every kernel, too. The next start builds them again.
         #[arg(long)]
         all: bool,
     },
     /// Starts the kernel. Jupyter calls this.
     #[command(hide = true)]
-    Start { connection_file: PathBuf },
+    Start {
+        connection_file: PathBuf,
+        #[command(flatten)]
+        features: FeatureArguments,
+    },
+}
+
+#[derive(clap::Args)]
+struct FeatureArguments {
+    /// What polars can do beside its eager frames, with commas between: lazy, parquet, json, sql. Each set of them is built once.
+    #[arg(long, value_name = "LIST")]
+    features: Option<Features>,
+}
+
+impl FeatureArguments {
+    fn set(&self) -> Features {
+        self.features.clone().unwrap_or_default()
+    }
 }
 
 #[derive(clap::Args)]
@@ -109,14 +132,20 @@ struct SpecArguments {
     /// Installs below this directory, such as a virtual environment's.
     #[arg(long, value_name = "DIR")]
     prefix: Option<PathBuf>,
-    /// The name by which Jupyter knows the kernel.
-    #[arg(long, default_value = spec::DEFAULT_NAME)]
-    name: String,
+    /// The name by which Jupyter knows the kernel. Without it, `quantlens`, followed by the features.
+    #[arg(long)]
+    name: Option<String>,
+    #[command(flatten)]
+    features: FeatureArguments,
 }
 
 impl SpecArguments {
     fn place(&self) -> Place {
         self.prefix.clone().map_or(Place::User, Place::Prefix)
+    }
+
+    fn kernel(&self) -> Named {
+        Named::new(self.name.clone(), self.features.set())
     }
 }
 
@@ -140,7 +169,7 @@ fn main() -> ExitCode {
 fn dispatch(command: Option<Command>) -> Result<()> {
     match command {
         None => tour(),
-        Some(Command::Run { notebooks, html, check }) => {
+        Some(Command::Run { notebooks, html, check, features }) => {
             let destination = if check { Destination::Check } else { Destination::InPlace };
             let start = std::env::current_dir()?;
             let html = html.map(|directory| start.join(directory));
@@ -152,7 +181,7 @@ fn dispatch(command: Option<Command>) -> Result<()> {
                     bail!("two of the notebooks would write the page {page}: run them with a --html directory each");
                 }
             }
-            let slot = slot_of_this_process()?;
+            let slot = slot_of_this_process(&features.set())?;
             slot.fill(warm::shower()?)?;
             let mut failed = Vec::new();
             for path in &notebooks {
@@ -169,48 +198,51 @@ fn dispatch(command: Option<Command>) -> Result<()> {
 }
 
 /// A slot, with what evcxr must know of it set for this process. Called before there are threads.
-fn slot_of_this_process() -> Result<Slot> {
-    let slot = Slot::take()?;
+fn slot_of_this_process(features: &Features) -> Result<Slot> {
+    let slot = Slot::take(features)?;
     session::prepare_process(slot.directory())?;
     Ok(slot)
 }
 
 /// The built libraries. Called before there are threads.
-fn prepare_template() -> Result<Template> {
+fn prepare_template(features: &Features) -> Result<Template> {
     // SAFETY: the callers are the start of `main`.
     unsafe { compiler::wrap_all()? };
-    Template::prepare(warm::shower()?)
+    Template::prepare(features, warm::shower()?)
 }
 
 fn run_kernel_command(command: KernelCommand) -> Result<()> {
     match command {
         KernelCommand::Install(arguments) => {
             // First the libraries: a kernel that Jupyter finds can run.
-            prepare_template()?;
-            let directory = spec::install(&arguments.place(), &arguments.name)?;
+            prepare_template(&arguments.features.set())?;
+            let kernel = arguments.kernel();
+            let directory = spec::install(&arguments.place(), &kernel)?;
             println!("installed: {}", directory.display());
-            println!("next: open a notebook in JupyterLab and choose the kernel `{}`", spec::display_name(&arguments.name));
+            println!("next: open a notebook in JupyterLab and choose the kernel `{}`", kernel.display_name);
             Ok(())
         }
         KernelCommand::Uninstall(arguments) => {
-            println!("removed: {}", spec::uninstall(&arguments.place(), &arguments.name)?.display());
+            println!("removed: {}", spec::uninstall(&arguments.place(), &arguments.kernel())?.display());
             Ok(())
         }
-        KernelCommand::Warm => {
-            let template = prepare_template()?;
+        KernelCommand::Warm(features) => {
+            let template = prepare_template(&features.set())?;
             println!("ready: {}", home().shorten(&template.directory));
             Ok(())
         }
         KernelCommand::List => list(),
         KernelCommand::Clean { all } => clean(all),
-        KernelCommand::Start { connection_file } => kernel::serve(&connection_file, slot_of_this_process()?),
+        KernelCommand::Start { connection_file, features } => {
+            kernel::serve(&connection_file, slot_of_this_process(&features.set())?)
+        }
     }
 }
 
 fn list() -> Result<()> {
     let specs = spec::installed()?;
-    for directory in &specs {
-        println!("installed  {}", directory.display());
+    for (directory, features) in &specs {
+        println!("installed  {}{}", directory.display(), in_brackets(features));
     }
     let command = home().command();
     if specs.is_empty() {
@@ -219,9 +251,16 @@ fn list() -> Result<()> {
     let line = |bytes: u64, state: &str, directory: &std::path::Path| {
         println!("{:>5} MB  {state:<8}  {}", bytes / 1_000_000, home().shorten(directory));
     };
-    match slot::built_template() {
-        Some((directory, bytes)) => line(bytes, "template", &directory),
-        None => println!("the libraries are not built: `{command} kernel warm`"),
+    let mut is_built = false;
+    for features in Features::all_sets() {
+        if let Some((directory, bytes)) = slot::built_template(&features) {
+            is_built = true;
+            let of = in_brackets(&features.to_string());
+            println!("{:>5} MB  template  {}{of}", bytes / 1_000_000, home().shorten(&directory));
+        }
+    }
+    if !is_built {
+        println!("the libraries are not built: `{command} kernel warm`");
     }
     let slots = slot::list()?;
     for slot in &slots {
@@ -241,10 +280,15 @@ fn list() -> Result<()> {
         line(files::size(directory), "outdated", directory);
     }
     if slots.iter().any(|slot| slot.state != State::Taken) || !others.is_empty() || extras.is_dir() {
-        println!("what is free, stale or outdated can be deleted: `{command} kernel clean`; with `--all` the template, too");
+        println!("what is free, stale or outdated can be deleted: `{command} kernel clean`; with `--all` the templates, too");
     }
-    println!("the slots share most of their files with the template");
+    println!("the slots share most of their files with the templates");
     Ok(())
+}
+
+/// What follows a kernel or a template that has features.
+fn in_brackets(features: &str) -> String {
+    if features.is_empty() { String::new() } else { format!("  (features {features})") }
 }
 
 fn clean(all: bool) -> Result<()> {
@@ -260,7 +304,9 @@ fn clean(all: bool) -> Result<()> {
         removed.push(extras);
     }
     if all {
-        removed.extend(template::remove()?);
+        for features in Features::all_sets() {
+            removed.extend(template::remove(&features)?);
+        }
     }
     for directory in &removed {
         println!("deleted  {}", home().shorten(directory));
@@ -276,7 +322,7 @@ fn tour() -> Result<()> {
     let Some(clone) = home().clone_directory() else {
         bail!("name what to do: `quantlens-lab run NOTEBOOK`, `quantlens-lab kernel install`, or see `quantlens-lab --help`");
     };
-    let slot = slot_of_this_process()?;
+    let slot = slot_of_this_process(&Features::default())?;
     slot.fill(warm::shower()?)?;
     let notebook = clone.join("notebooks").join("01_quantize_dequantize.ipynb");
     let directory = home().data().join("01_quantize_dequantize");

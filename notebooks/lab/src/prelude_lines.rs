@@ -3,14 +3,15 @@
 
 use anyhow::Result;
 
+use super::features::Features;
 use super::template::prelude_dependency;
 
-/// The code with each `:dep quantlens-prelude …` naming the prelude that is there. No line is added or removed.
-pub fn replaced(code: &str) -> Result<String> {
+/// The code with each `:dep quantlens-prelude …` naming the prelude that is there, with these features. No line is added or removed.
+pub fn replaced(code: &str, features: &Features) -> Result<String> {
     if !code.lines().any(is_prelude_line) {
         return Ok(code.to_owned());
     }
-    let dependency = prelude_dependency()?;
+    let dependency = prelude_dependency(features)?;
     let line_of = |line: &str| if is_prelude_line(line) { format!(":dep {dependency}") } else { line.to_owned() };
     Ok(code.lines().map(line_of).collect::<Vec<_>>().join("\n"))
 }
@@ -23,7 +24,18 @@ fn is_prelude_line(line: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::is_prelude_line;
+    use super::*;
+
+    #[test]
+    fn the_prelude_has_the_features_of_the_session_whatever_the_line_says() {
+        let features: Features = "lazy,parquet".parse().unwrap();
+        for line in
+            [":dep quantlens-prelude = { path = \"prelude\" }", ":dep quantlens-prelude = { path = \"x\", features = [\"sql\"] }"]
+        {
+            let code = replaced(&format!("{line}\nlet x = 1;"), &features).unwrap();
+            assert_eq!(code, format!(":dep {}\nlet x = 1;", prelude_dependency(&features).unwrap()));
+        }
+    }
 
     #[test]
     fn only_lines_that_ask_for_the_prelude_are_changed() {

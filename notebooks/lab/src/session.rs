@@ -12,6 +12,7 @@ use evcxr::{CommandContext, Completions, EvalCallbacks, EvalContext, EvalOutputs
 
 use super::cell_error::{CellError, CellErrorKind, Message, said_below};
 use super::compiler;
+use super::features::Features;
 use super::front::{Event, Front, Nobody, Question};
 use super::home::program;
 use super::magics::{Typed, typed};
@@ -48,6 +49,8 @@ pub struct Session {
     steering: Arc<Steering>,
     places: Arc<Mutex<Places>>,
     fences: u64,
+    /// What the prelude was built with.
+    features: Features,
 }
 
 impl Session {
@@ -121,13 +124,14 @@ impl Session {
             steering,
             places,
             fences: 0,
+            features: slot.features().clone(),
         })
     }
 
     /// Brings everything to where a notebook's first cell needs it, so that the cell has nothing to wait for: the prelude is a
     /// dependency and rust-analyzer knows it. No name is defined.
     pub fn preload(&mut self) -> Result<()> {
-        let dependency = prelude_dependency()?;
+        let dependency = prelude_dependency(&self.features)?;
         for code in [
             // From here on every version is the lock file's, and nothing is asked of the network.
             format!(":offline 1\n:dep {dependency}\nlet quantlens_warm = vec![quantlens_prelude::Scheme::asymmetric(8)];"),
@@ -195,7 +199,7 @@ impl Session {
     }
 
     fn run(&mut self, code: &str, number: usize, front: &mut dyn Front) -> Result<Result<(), CellError>> {
-        self.request(Request::Execute(prelude_lines::replaced(code)?, number))?;
+        self.request(Request::Execute(prelude_lines::replaced(code, &self.features)?, number))?;
         let mut cell = Cell::default();
         let reply = loop {
             select! {
@@ -240,18 +244,18 @@ impl Session {
                     front.show(Event::Value(std::mem::take(&mut cell.value)));
                 }
                 let timing = outputs.timing.map(|time| format!("{time:.2?}"));
-                let said = said_below(&outputs.warnings, &outputs.notes, code).into_iter().chain(timing);
+                let said = said_below(&outputs.warnings, &outputs.notes, code, &self.features).into_iter().chain(timing);
                 for note in said {
                     front.show(Event::Note(note));
                 }
                 match cell.outcome {
                     Outcome::Ran => None,
-                    Outcome::Panicked => Some(message.error(CellErrorKind::Panic)),
-                    Outcome::Failed => Some(message.error(CellErrorKind::Failed)),
+                    Outcome::Panicked => Some(message.error(CellErrorKind::Panic, &self.features)),
+                    Outcome::Failed => Some(message.error(CellErrorKind::Failed, &self.features)),
                     Outcome::Left { taken, bound } => Some(CellError::left_behind(&taken, &bound)),
                 }
             }
-            Err(evcxr::Error::CompilationErrors(errors)) => Some(CellError::of_compiler(&errors, code)),
+            Err(evcxr::Error::CompilationErrors(errors)) => Some(CellError::of_compiler(&errors, code, &self.features)),
             Err(evcxr::Error::SubprocessTerminated(_)) if is_interrupted => {
                 let said = "the cell did not stop, so its process was ended: the variables are lost";
                 Some(CellError::new(CellErrorKind::Died, said))

@@ -8,10 +8,32 @@ use anyhow::{Context, Result, bail};
 use jupyter_protocol::JupyterKernelspec;
 use jupyter_zmq_client::{system_data_dirs, user_data_dir};
 
+use super::features::Features;
 use super::home::{home, program};
 
-/// The name Jupyter knows the kernel by, unless another is asked for.
-pub const DEFAULT_NAME: &str = "quantlens";
+/// The name Jupyter knows a kernel by that has no features, unless another is asked for.
+const DEFAULT_NAME: &str = "quantlens";
+/// What stands before the features in the arguments that start a kernel.
+pub const FEATURES_OPTION: &str = "--features";
+
+/// The kernel that Jupyter is told of.
+pub struct Named {
+    /// By which Jupyter knows it.
+    pub name: String,
+    /// What a user sees.
+    pub display_name: String,
+    features: Features,
+}
+
+impl Named {
+    /// With this name, or else with one that says the features.
+    pub fn new(name: Option<String>, features: Features) -> Self {
+        let shown =
+            std::iter::once(name.as_deref().unwrap_or(DEFAULT_NAME)).chain(features.names()).collect::<Vec<_>>().join(", ");
+        let display_name = format!("Rust ({shown})");
+        Self { name: name.unwrap_or_else(|| features.suffixed(DEFAULT_NAME)), display_name, features }
+    }
+}
 
 /// Where a kernelspec goes.
 pub enum Place {
@@ -34,21 +56,20 @@ impl Place {
     }
 }
 
-/// What Jupyter shows of a kernel of this name.
-pub fn display_name(name: &str) -> String {
-    format!("Rust ({name})")
-}
-
 /// Writes a kernelspec that starts this program, and gives its directory.
-pub fn install(place: &Place, name: &str) -> Result<PathBuf> {
-    check_name(name)?;
-    let directory = place.kernels()?.join(name);
+pub fn install(place: &Place, kernel: &Named) -> Result<PathBuf> {
+    check_name(&kernel.name)?;
+    let directory = place.kernels()?.join(&kernel.name);
     refuse_others(&directory)?;
     let program = install_program()?;
-    let argv = [program.display().to_string(), "kernel".to_owned(), "start".to_owned(), "{connection_file}".to_owned()];
+    let mut argv = vec![program.display().to_string(), "kernel".to_owned(), "start".to_owned()];
+    if !kernel.features.is_empty() {
+        argv.extend([FEATURES_OPTION.to_owned(), kernel.features.to_string()]);
+    }
+    argv.push("{connection_file}".to_owned());
     let spec = JupyterKernelspec {
-        argv: argv.into(),
-        display_name: display_name(name),
+        argv,
+        display_name: kernel.display_name.clone(),
         language: "rust".to_owned(),
         // Jupyter takes no null here.
         metadata: Some(HashMap::new()),
@@ -65,9 +86,9 @@ pub fn install(place: &Place, name: &str) -> Result<PathBuf> {
 }
 
 /// Removes a kernelspec of ours, and gives the directory that it was in.
-pub fn uninstall(place: &Place, name: &str) -> Result<PathBuf> {
-    check_name(name)?;
-    let directory = place.kernels()?.join(name);
+pub fn uninstall(place: &Place, kernel: &Named) -> Result<PathBuf> {
+    check_name(&kernel.name)?;
+    let directory = place.kernels()?.join(&kernel.name);
     if !directory.join("kernel.json").exists() {
         bail!("no kernel is installed in {}", directory.display());
     }
@@ -76,8 +97,8 @@ pub fn uninstall(place: &Place, name: &str) -> Result<PathBuf> {
     Ok(directory)
 }
 
-/// Every kernelspec of ours that Jupyter would find without a prefix.
-pub fn installed() -> Result<Vec<PathBuf>> {
+/// Every kernelspec of ours that Jupyter would find without a prefix, and what it says of its kernel's features.
+pub fn installed() -> Result<Vec<(PathBuf, String)>> {
     let mut directories = vec![Place::User.kernels()?];
     let path = std::env::var_os("JUPYTER_PATH").unwrap_or_default();
     let of_all = std::env::split_paths(&path).filter(|data| !data.as_os_str().is_empty()).chain(system_data_dirs());
@@ -85,7 +106,7 @@ pub fn installed() -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for directory in directories {
         let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-        found.extend(entries.map(|entry| entry.path()).filter(|path| is_ours(path)));
+        found.extend(entries.filter_map(|entry| Some((entry.path(), features_of_ours(&entry.path())?))));
     }
     found.sort();
     found.dedup();
@@ -103,19 +124,23 @@ fn check_name(name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Whether the kernelspec in this directory starts this program, of whichever checkout.
-fn is_ours(directory: &Path) -> bool {
-    let text = fs::read_to_string(directory.join("kernel.json")).unwrap_or_default();
-    let spec: Option<JupyterKernelspec> = serde_json::from_str(&text).ok();
-    let is_start = |argv: &[String]| argv.len() == 4 && argv[1] == "kernel" && argv[2] == "start";
+/// If the kernelspec in this directory starts this program, of whichever checkout: the features that it names, which may be none.
+fn features_of_ours(directory: &Path) -> Option<String> {
+    let text = fs::read_to_string(directory.join("kernel.json")).ok()?;
+    let spec: JupyterKernelspec = serde_json::from_str(&text).ok()?;
+    let argv: Vec<&str> = spec.argv.iter().map(String::as_str).collect();
+    let (program, features) = match argv[..] {
+        [program, "kernel", "start", _] => (program, ""),
+        [program, "kernel", "start", FEATURES_OPTION, features, _] => (program, features),
+        _ => return None,
+    };
     // The second is what the program was called before it was a package of its own.
-    let program =
-        |argv: &[String]| Path::new(&argv[0]).file_stem().is_some_and(|stem| stem == "quantlens-lab" || stem == "quantlens");
-    spec.is_some_and(|spec| is_start(&spec.argv) && program(&spec.argv))
+    let is_ours = Path::new(program).file_stem().is_some_and(|stem| stem == "quantlens-lab" || stem == "quantlens");
+    is_ours.then(|| features.to_owned())
 }
 
 fn refuse_others(directory: &Path) -> Result<()> {
-    if directory.exists() && !is_ours(directory) {
+    if directory.exists() && features_of_ours(directory).is_none() {
         bail!("{} is another kernel's: choose another name with --name", directory.display());
     }
     Ok(())
@@ -150,3 +175,22 @@ const LOGO: &str = concat!(
     "<path d=\"M8 54h10V43h11V32h11V21h11V10h6\" stroke=\"#0072b2\" stroke-width=\"5\" fill=\"none\"/>\n",
     "</svg>\n"
 );
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernels_name_says_its_features_unless_it_is_given_one() {
+        let features: Features = "parquet,lazy".parse().unwrap();
+        for (name, features, expected, shown) in [
+            (None, Features::default(), "quantlens", "Rust (quantlens)"),
+            (None, features.clone(), "quantlens-lazy-parquet", "Rust (quantlens, lazy, parquet)"),
+            (Some("mine"), Features::default(), "mine", "Rust (mine)"),
+            (Some("mine"), features, "mine", "Rust (mine, lazy, parquet)"),
+        ] {
+            let named = Named::new(name.map(str::to_owned), features);
+            assert_eq!((named.name.as_str(), named.display_name.as_str()), (expected, shown));
+        }
+    }
+}

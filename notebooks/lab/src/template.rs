@@ -1,4 +1,4 @@
-//! The notebooks' libraries, built once: a directory as evcxr lays it out, of which every session gets a clone.
+//! The notebooks' libraries, built once for each set of features: a directory as evcxr lays it out, of which every session gets a clone.
 //!
 //! The versions are those of the workspace's `Cargo.lock`, which is laid beside them.
 
@@ -14,6 +14,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 
 use super::estimate::{Estimate, built_package, packages_of_tree};
+use super::features::Features;
 use super::home::home;
 use super::{toolchain, units};
 
@@ -33,14 +34,20 @@ pub enum Progress<'a> {
     End,
 }
 
-/// Where the template and its clones are, side by side: the libraries find each other by relative paths.
+/// Where the templates and their clones are, side by side: the libraries find each other by relative paths.
 pub fn kernel_directory() -> PathBuf {
     home().data().join("kernel")
 }
 
-/// The template's directory.
-pub fn directory() -> PathBuf {
-    kernel_directory().join("template")
+/// The directory of the template with these features.
+pub fn directory(features: &Features) -> PathBuf {
+    kernel_directory().join(features.suffixed("template"))
+}
+
+/// The file whose lock says who builds it or clones it.
+fn lock_file(features: &Features) -> Result<File> {
+    let path = kernel_directory().join(format!("{}.lock", features.suffixed("template")));
+    File::create(&path).with_context(|| format!("could not make {}", path.display()))
 }
 
 /// Where the crates are built that notebooks add (evcxr's `extras.rs`), for all of them.
@@ -48,12 +55,15 @@ pub fn extras() -> PathBuf {
     kernel_directory().join("extras")
 }
 
-/// The `:dep` line's argument for the prelude, as evcxr keeps it: the path absolute.
-pub fn prelude_dependency() -> Result<String> {
+/// The `:dep` line's argument for the prelude with these features, as evcxr keeps it: the path absolute.
+pub fn prelude_dependency(features: &Features) -> Result<String> {
     // As evcxr resolves a notebook's relative path, so that the two are the same.
     let prelude = home().sources().join("notebooks").join("prelude");
     let prelude = prelude.canonicalize().with_context(|| format!("{} is missing", prelude.display()))?;
-    Ok(format!("quantlens-prelude = {{ path = \"{}\" }}", prelude.display().to_string().replace('\\', "\\\\")))
+    let path = prelude.display().to_string().replace('\\', "\\\\");
+    let names: Vec<String> = features.names().iter().map(|name| format!("{name:?}")).collect();
+    let features = if names.is_empty() { String::new() } else { format!(", features = [{}]", names.join(", ")) };
+    Ok(format!("quantlens-prelude = {{ path = \"{path}\"{features} }}"))
 }
 
 /// Where cargo puts what is built in such a directory.
@@ -71,13 +81,13 @@ pub struct Template {
 
 impl Template {
     /// Builds what is not built, or only looks that nothing changed, which takes no time that is felt.
-    pub fn prepare(mut report: impl FnMut(Progress)) -> Result<Self> {
+    pub fn prepare(features: &Features, mut report: impl FnMut(Progress)) -> Result<Self> {
         toolchain::ensure_std_sources().map_err(|error| anyhow!(error))?;
-        let directory = directory();
+        let directory = directory(features);
         fs::create_dir_all(directory.join("src")).with_context(|| format!("could not make {}", directory.display()))?;
         home().unpack()?;
-        let lock = File::create(kernel_directory().join("template.lock")).context("could not make the template's lock file")?;
-        let current = sources_stamp()?;
+        let lock = lock_file(features)?;
+        let current = sources_stamp(features)?;
         let stamp_file = directory.join("stamp");
         wait_for(|| lock.try_lock_shared(), &mut report)?;
         if fs::read_to_string(&stamp_file).is_ok_and(|stamp| stamp == current) {
@@ -88,7 +98,7 @@ impl Template {
         // Whoever had it may have built it meanwhile.
         if !fs::read_to_string(&stamp_file).is_ok_and(|stamp| stamp == current) {
             let _ = fs::remove_file(&stamp_file);
-            build(&directory, &mut report)?;
+            build(&directory, features, &mut report)?;
             fs::write(&stamp_file, &current).context("could not write the template's stamp")?;
         }
         lock.lock_shared().context("could not lock the template")?;
@@ -110,14 +120,13 @@ fn wait_for(try_lock: impl Fn() -> Result<(), TryLockError>, report: &mut impl F
     }
 }
 
-/// Removes the template and gives its directory; `None` if there is none, or a session is being started from it.
-pub fn remove() -> Result<Option<PathBuf>> {
-    let directory = directory();
+/// Removes the template with these features and gives its directory; `None` if there is none, or a session is being started from it.
+pub fn remove(features: &Features) -> Result<Option<PathBuf>> {
+    let directory = directory(features);
     if !directory.is_dir() {
         return Ok(None);
     }
-    let path = kernel_directory().join("template.lock");
-    let lock = File::create(&path).with_context(|| format!("could not make {}", path.display()))?;
+    let lock = lock_file(features)?;
     if lock.try_lock().is_err() {
         return Ok(None);
     }
@@ -126,7 +135,7 @@ pub fn remove() -> Result<Option<PathBuf>> {
 }
 
 /// What the built libraries depend on: sources, versions, toolchain, flags.
-fn sources_stamp() -> Result<String> {
+fn sources_stamp(features: &Features) -> Result<String> {
     let sources = home().sources();
     let mut files: Vec<PathBuf> = ["Cargo.toml", "Cargo.lock", "README.md"].iter().map(|name| sources.join(name)).collect();
     for directory in ["src", "assets", "notebooks/prelude"] {
@@ -140,7 +149,7 @@ fn sources_stamp() -> Result<String> {
     }
     rustc_version()?.hash(&mut hasher);
     std::env::var_os("RUSTFLAGS").hash(&mut hasher);
-    manifest()?.hash(&mut hasher);
+    manifest(features)?.hash(&mut hasher);
     Ok(format!("{:016x}", hasher.finish()))
 }
 
@@ -158,8 +167,8 @@ fn collect_files(directory: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-fn build(directory: &Path, report: &mut impl FnMut(Progress)) -> Result<()> {
-    write_if_changed(&directory.join("Cargo.toml"), &manifest()?)?;
+fn build(directory: &Path, features: &Features, report: &mut impl FnMut(Progress)) -> Result<()> {
+    write_if_changed(&directory.join("Cargo.toml"), &manifest(features)?)?;
     write_if_changed(&directory.join("src/lib.rs"), "")?;
     fs::copy(home().sources().join("Cargo.lock"), directory.join("Cargo.lock")).context("could not copy Cargo.lock")?;
     // For all platforms, as evcxr asks for the metadata of all, and offline.
@@ -265,7 +274,7 @@ fn write_if_changed(path: &Path, contents: &str) -> Result<()> {
 
 /// What our evcxr writes for a notebook whose first cell names the prelude (its `module.rs`, `get_cargo_toml_contents`). The profile is
 /// the workspace's, so that the crates it compiles are these.
-fn manifest() -> Result<String> {
+fn manifest(features: &Features) -> Result<String> {
     Ok(format!(
         r#"
 [package]
@@ -292,6 +301,27 @@ jpeg-decoder = {{ opt-level = 0 }}
 {}
 
 "#,
-        prelude_dependency()?
+        prelude_dependency(features)?
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_set_of_features_has_a_directory_and_a_manifest_of_its_own() {
+        let some: Features = "parquet,lazy".parse().unwrap();
+        for (features, name, ending) in [
+            (Features::default(), "template", "/prelude\" }"),
+            (some, "template-lazy-parquet", "/prelude\", features = [\"lazy\", \"parquet\"] }"),
+        ] {
+            assert_eq!(directory(&features), kernel_directory().join(name));
+            let dependency = prelude_dependency(&features).unwrap();
+            assert!(dependency.starts_with("quantlens-prelude = { path = \"/") && dependency.ends_with(ending), "{dependency}");
+            assert!(manifest(&features).unwrap().contains(&format!("[dependencies]\n{dependency}\n")));
+        }
+        let stamps: BTreeSet<String> = Features::all_sets().iter().map(|features| sources_stamp(features).unwrap()).collect();
+        assert_eq!(stamps.len(), Features::all_sets().len());
+    }
 }

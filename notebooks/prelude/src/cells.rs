@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::session;
-pub use crate::showing::{ShowBorrowed, ShowText, Shown, show_text};
+pub use crate::showing::{ShowBorrowed, ShowText, Shown, show_text, shows};
 pub use crate::variables::{IsNotSend, IsSend, VariableStore, stop_if_left_behind};
 
 /// What a cell that panicked prints for evcxr.

@@ -12,6 +12,7 @@
 
 #[doc(hidden)]
 pub mod cells;
+mod describe;
 mod session;
 mod showing;
 mod variables;
@@ -20,13 +21,44 @@ pub use plotters;
 pub use polars;
 pub use quantlens;
 
+// What polars has eagerly: types by name, and the traits that have the methods of series and their typed arrays.
+pub use describe::Describe;
+#[cfg(all(feature = "lazy", feature = "json"))]
+pub use polars::prelude::LazyJsonLineReader;
+#[cfg(all(feature = "lazy", feature = "parquet"))]
+pub use polars::prelude::ScanArgsParquet;
 pub use polars::prelude::{
-    Column, DataFrame, DataType, IntoColumn, IntoSeries, NamedFrom, PolarsError, PolarsResult, Series, df,
+    AnyValue, BooleanChunked, ChunkAgg, ChunkApply, ChunkCompareEq, ChunkCompareIneq, ChunkExpandAtIndex, ChunkFilter, ChunkFull,
+    ChunkQuantile, ChunkReverse, ChunkSet, ChunkShift, ChunkShiftFill, ChunkSort, ChunkTake, ChunkUnique, ChunkVar, Column,
+    DataFrame, DataType, Field, FillNullStrategy, Float32Chunked, Float64Chunked, IdxCa, IdxSize, Int32Chunked, Int64Chunked,
+    IntoColumn, IntoSeries, NamedFrom, NewChunkedArray, PlSmallStr, PolarsError, PolarsResult, QuantileMethod, Schema, Series,
+    SortMultipleOptions, SortOptions, StringChunked, UInt32Chunked, UInt64Chunked, UniqueKeepStrategy, df,
 };
+#[cfg(feature = "lazy")]
+pub use polars::prelude::{
+    AsOfOptions, AsofStrategy, CsvParseOptions, CsvReadOptions, CsvReader, CsvWriter, DataFrameJoinOps, DataFrameOps,
+    DateChunked, DateMethods, DatetimeChunked, DatetimeMethods, DurationChunked, DurationMethods, Expr, Int8Chunked,
+    Int16Chunked, IntoLazy, JoinArgs, JoinType, LazyCsvReader, LazyFileListReader, LazyFrame, RankMethod, RankOptions,
+    RollingOptionsFixedWindow, RoundMode, SerReader, SerWriter, SeriesMethods, StringMethods, StringNameSpaceImpl,
+    StrptimeOptions, StructChunked, TemporalMethods, TimeChunked, TimeMethods, TimeUnit, UInt8Chunked, UInt16Chunked, UnionArgs,
+    UnpivotArgsDSL, UnpivotDF, as_struct, col, cols, concat, int_range, len, lit, when,
+};
+#[cfg(feature = "json")]
+pub use polars::prelude::{JsonFormat, JsonReader, JsonWriter};
+#[cfg(feature = "parquet")]
+pub use polars::prelude::{ParquetCompression, ParquetReader, ParquetWriter};
+#[cfg(all(any(feature = "json", feature = "parquet"), not(feature = "lazy")))]
+pub use polars::prelude::{SerReader, SerWriter};
+#[cfg(feature = "lazy")]
+pub use polars::series::ops::NullBehavior;
+#[cfg(feature = "sql")]
+pub use polars::sql::SQLContext;
 pub use quantlens::display::{Content, contents};
 pub use quantlens::figure::{Figure, Ink, Marker, Style};
 use quantlens::progress::Work;
 pub use quantlens::*;
+#[cfg(feature = "lazy")]
+pub use showing::ShowPlan;
 pub use showing::{Html, Json, Latex, Markdown, Png, Show, Svg, show};
 
 /// Asks the user for a line.

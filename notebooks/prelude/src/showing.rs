@@ -4,6 +4,8 @@
 use std::any::Any;
 use std::fmt::{self, Debug, Write as _};
 
+#[cfg(feature = "lazy")]
+use polars::prelude::LazyFrame;
 use polars::prelude::{Column, DataFrame, PolarsError, Series};
 use quantlens::display::{Content, contents};
 use quantlens::figure::Figure;
@@ -39,6 +41,40 @@ impl<T: Debug + Any> Show for [T] {
 
 /// Nothing that is known as a table or a picture.
 struct Unknown;
+
+/// The traits whose `evcxr_display` shows a cell's last expression, nameless, so that they are in nobody's way.
+pub mod shows {
+    pub use super::Show as _;
+    #[cfg(feature = "lazy")]
+    pub use super::ShowPlan as _;
+}
+
+/// What has no `Debug`, so that [`Show`] does not know it: a lazy frame is shown as its plan.
+#[cfg(feature = "lazy")]
+pub trait ShowPlan {
+    /// As [`Show::evcxr_display`].
+    fn evcxr_display(&self);
+}
+
+#[cfg(feature = "lazy")]
+impl ShowPlan for LazyFrame {
+    fn evcxr_display(&self) {
+        match self.explain(true) {
+            Ok(plan) => session::send_value(&[Content::Text("text/plain", format!("{plan}\n\n`.collect()?` gives the table"))]),
+            Err(error) => session::fail(&error.to_string()),
+        }
+    }
+}
+
+#[cfg(feature = "lazy")]
+impl ShowPlan for Result<LazyFrame, PolarsError> {
+    fn evcxr_display(&self) {
+        match self {
+            Ok(frame) => frame.evcxr_display(),
+            Err(error) => session::fail(&error.to_string()),
+        }
+    }
+}
 
 /// Shows a value in the middle of a cell, as its last expression would be shown; several to a cell. Under a kernel that cannot, which is
 /// evcxr's own, its text is printed.

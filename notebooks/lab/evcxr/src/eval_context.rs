@@ -1863,7 +1863,7 @@ impl ContextState {
     fn show_otherwise(&self, user_code: &mut CodeBlock) {
         let (mut open, mut close) = match self.shows {
             Shows::Rich => (
-                "use ::quantlens_prelude::Show as _; let evcxr_shown = &(",
+                "use evcxr_internal_runtime::shows::*; let evcxr_shown = &(",
                 "); (*evcxr_shown).evcxr_display();",
             ),
             Shows::Borrowed => (
@@ -1884,7 +1884,7 @@ impl ContextState {
             close = &with_type;
         } else if self.shows == Shows::Rich {
             (open, close) = (
-                "use ::quantlens_prelude::Show as _; (",
+                "use evcxr_internal_runtime::shows::*; (",
                 ").evcxr_display();",
             );
         }

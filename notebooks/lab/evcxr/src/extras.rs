@@ -41,7 +41,7 @@ pub(crate) fn check(name: &str) -> Result<(), Error> {
     if name != PRELUDE && IN_PRELUDE.contains(&name.as_str()) {
         let said = format!(
             "{name} is there already, compiled into the prelude: `use quantlens_prelude::{name}::…;`. Another build of it would have other \
-             types, and features that are not compiled in cannot be added here"
+             types; what polars can do beside is chosen when the kernel is installed, with --features"
         );
         return Err(Error::Message(said));
     }

@@ -39,6 +39,8 @@ fn install_list_and_uninstall() {
         // Jupyter does not take null for them.
         assert_eq!((&spec["env"], &spec["metadata"]), (&json!({}), &json!({})));
 
+        assert_eq!(spec["display_name"], json!(format!("Rust ({name})")));
+
         let first = std::fs::read(&file).unwrap();
         assert!(call("install").status.success());
         assert_eq!(std::fs::read(&file).unwrap(), first, "a second install changes nothing");
@@ -54,6 +56,40 @@ fn install_list_and_uninstall() {
         assert!(!again.status.success() && text(&again.stderr).contains("no kernel is installed in"));
     }
     assert!(text(&kernel(&["list"], data.path()).stdout).contains("not installed for this user"));
+}
+
+#[test]
+fn a_kernel_with_features_is_listed_and_uninstalled_by_them() {
+    let data = tempfile::tempdir().unwrap();
+    let directory = data.path().join("kernels").join("quantlens-lazy-parquet");
+    std::fs::create_dir_all(&directory).unwrap();
+    // As `install` writes it, which would build the libraries first.
+    let spec = json!({
+        "argv": ["/somewhere/quantlens-lab", "kernel", "start", "--features", "lazy,parquet", "{connection_file}"],
+        "display_name": "Rust (quantlens, lazy, parquet)", "language": "rust", "metadata": {}, "env": {}, "interrupt_mode": "message",
+    });
+    std::fs::write(directory.join("kernel.json"), spec.to_string()).unwrap();
+
+    let listed = kernel(&["list"], data.path());
+    let line = format!("installed  {}  (features lazy,parquet)", directory.display());
+    assert!(text(&listed.stdout).contains(&line), "{}", text(&listed.stdout));
+    let other = kernel(&["uninstall", "--features", "lazy"], data.path());
+    assert!(!other.status.success() && text(&other.stderr).contains("quantlens-lazy"));
+    assert!(directory.exists());
+    assert!(kernel(&["uninstall", "--features", "parquet,lazy"], data.path()).status.success());
+    assert!(!directory.exists());
+}
+
+#[test]
+fn a_feature_that_is_none_is_refused_with_those_that_are() {
+    let data = tempfile::tempdir().unwrap();
+    let file = "no-such-file";
+    for arguments in [&["install"][..], &["warm"], &["uninstall"], &["start", file]] {
+        let output = kernel(&[arguments, &["--features", "lazy,fast"]].concat(), data.path());
+        let error = text(&output.stderr);
+        assert!(!output.status.success() && error.contains("there is no feature `fast`"), "{error}");
+        assert!(error.contains("json, lazy, parquet, sql"), "{error}");
+    }
 }
 
 #[test]
