@@ -98,7 +98,8 @@ class Server:
 class FourAtOnce(unittest.TestCase):
     def test_each_saves_what_is_committed(self):
         path = NOTEBOOKS / "01_quantize_dequantize.ipynb"
-        cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code" and cell.source.strip()]
+        # As far as to the first tables and pictures: what is new here is that four run at once.
+        cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code" and cell.source.strip()][:15]
         with tempfile.TemporaryDirectory() as folder:
             shutil.copy(path, pathlib.Path(folder) / "test.ipynb")
             with Server(folder) as server, concurrent.futures.ThreadPoolExecutor(4) as pool:

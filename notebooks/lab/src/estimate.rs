@@ -104,7 +104,7 @@ pub fn built_package(line: &str) -> Option<(String, bool)> {
     Some((format!("{name} {version}"), line.contains(r#""fresh":true"#)))
 }
 
-/// The packages that `cargo tree --prefix none --no-dedupe` prints, `name version`.
+/// The packages that `cargo tree --prefix none` prints, `name version`.
 pub fn packages_of_tree(text: &str) -> BTreeSet<String> {
     let name_and_version = |line: &str| {
         let mut words = line.split_whitespace();

@@ -61,7 +61,7 @@ fn build(workspace: &Path) -> Result<PathBuf, String> {
             return Err("the crates could not be fetched: the first run needs the network".to_owned());
         }
     }
-    let tree = ["tree", "--offline", "--prefix", "none", "--no-dedupe", "--edges", "normal,build"];
+    let tree = ["tree", "--offline", "--prefix", "none", "--edges", "normal,build"];
     let tree = cargo(workspace, tree.iter().chain(&packages)).stderr(Stdio::null()).output();
     let tree = tree.map_err(|error| format!("could not run cargo: {error}"))?;
     let mut estimate = Estimate::new(packages_of_tree(&String::from_utf8_lossy(&tree.stdout)));

@@ -232,7 +232,7 @@ fn built_elsewhere() -> Option<PathBuf> {
 
 /// Packages that a build goes through.
 fn packages(directory: &Path) -> Result<BTreeSet<String>> {
-    let output = cargo(directory, &["tree", "--prefix", "none", "--no-dedupe", "--edges", "normal,build"]).output()?;
+    let output = cargo(directory, &["tree", "--prefix", "none", "--edges", "normal,build"]).output()?;
     if !output.status.success() {
         bail!("the notebooks' prelude does not resolve:\n{}", String::from_utf8_lossy(&output.stderr));
     }

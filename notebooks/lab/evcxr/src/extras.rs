@@ -165,7 +165,7 @@ impl Extras {
     fn packages(&self, directory: &Path, config: &Config) -> usize {
         let mut command = config.cargo_command("tree");
         command
-            .args(["--prefix", "none", "--no-dedupe", "--edges", "normal,build"])
+            .args(["--prefix", "none", "--edges", "normal,build"])
             .current_dir(directory);
         let output = command
             .output()

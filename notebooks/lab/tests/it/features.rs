@@ -9,9 +9,7 @@ use crate::root;
 /// The features of each crate in a build of these packages. One that is built for both the machine and its compiler may have two sets.
 fn features(selection: &[&str]) -> BTreeMap<String, BTreeSet<String>> {
     let mut cargo = Command::new(env!("CARGO"));
-    cargo
-        .args(["tree", "--locked", "--offline", "--prefix", "none", "--no-dedupe", "--format", "{p} features: {f}"])
-        .args(selection);
+    cargo.args(["tree", "--locked", "--offline", "--prefix", "none", "--format", "{p} features: {f}"]).args(selection);
     let output = cargo.current_dir(root()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let mut features: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
