@@ -73,6 +73,13 @@ struct Choice {
     cost: f64,
 }
 
+/// A tensor under a quantizer, before it is known what its error counts.
+struct Tried {
+    signal: f64,
+    bits: u64,
+    squared_error: f64,
+}
+
 struct Choices {
     tensor: String,
     elements: u64,
@@ -99,7 +106,7 @@ fn allocate_of(source: &dyn Source, quantizers: &[&dyn Quantizer], budget: f64, 
         let squared_error = sum(x.len(), |i| (x[i] - y[i]) * (x[i] - y[i]));
         // A whole number, computed as a share.
         let bits = (quantizer.bits_per_element(tensor.shape(), tensor.dtype())? * x.len() as f64).round() as u64;
-        Ok(vec![(signal, bits, squared_error)])
+        Ok(vec![Tried { signal, bits, squared_error }])
     })?;
     let cost = |number: usize, signal: f64, squared_error: f64| match objective {
         Objective::SquaredError => squared_error,
@@ -107,7 +114,7 @@ fn allocate_of(source: &dyn Source, quantizers: &[&dyn Quantizer], budget: f64, 
         Objective::RelativeError => squared_error / signal,
         Objective::Weighted(weights) => weights[number] * squared_error,
     };
-    let choices_of = |(number, pairs): (usize, &[Pair<(f64, u64, f64)>])| {
+    let choices_of = |(number, pairs): (usize, &[Pair<Tried>])| {
         let info = &source.infos()[number];
         let mut choices = Choices {
             tensor: info.name.clone(),
@@ -120,7 +127,7 @@ fn allocate_of(source: &dyn Source, quantizers: &[&dyn Quantizer], budget: f64, 
         for pair in pairs {
             match &pair.rows {
                 Ok(rows) => {
-                    for &(signal, bits, squared_error) in rows {
+                    for &Tried { signal, bits, squared_error } in rows {
                         choices.signal = signal;
                         choices.all.push(Choice { bits, squared_error, cost: cost(number, signal, squared_error) });
                         choices.schemes.push(pair.scheme.clone());
