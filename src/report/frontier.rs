@@ -31,8 +31,6 @@ use crate::tensor::Tensor;
 /// - `gaussian_bound_db` and `laplacian_bound_db`: the SQNR that no code of so many bits an element can exceed, of whatever length and complexity, if
 ///   the elements were independent with a Gaussian or a Laplacian density of the same mean and variance σ²; NaN of a tensor of zeros:
 ///
-/// Where a tensor cannot be quantized so, its row has nulls, and a last column `error`, null elsewhere, says why.
-///
 /// ```text
 /// D ≥ σ² · 2^(-2R)             Gaussian: attained (Shannon's rate–distortion function)
 /// D ≥ (e/π) · σ² · 2^(-2R)     Laplacian: Shannon's lower bound, 0.63 dB better; approached at high rates, unattainable at low ones
@@ -48,6 +46,8 @@ use crate::tensor::Tensor;
 /// entropy h = log₂(2e·b), σ² = 2b².
 /// Sources: Cover and Thomas, Elements of Information Theory, 2nd edition, theorem 10.3.2 and problem 10.8; Gish and Pierce 1968, "Asymptotically
 /// efficient quantizing".
+///
+/// Where a tensor cannot be quantized so, its row has nulls, and a last column `error`, null elsewhere, says why.
 ///
 /// ```
 /// # use quantlens::{Scheme, Synthetic, frontier};
