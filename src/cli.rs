@@ -3,6 +3,8 @@
 mod bar;
 mod channels;
 mod check;
+#[cfg(feature = "cluster")]
+mod cluster;
 mod compare;
 mod completions;
 mod figures;

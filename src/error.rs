@@ -587,6 +587,17 @@ pub enum Error {
         there_are: String,
     },
 
+    /// Parts of a report that are not of all values of a tensor, or of some twice.
+    #[error("parts of the report of tensor `{name}` are of {seen} values, but it has {elements}: add each of its values once")]
+    Parts {
+        /// The tensor's name.
+        name: String,
+        /// Elements of the tensor.
+        elements: usize,
+        /// Elements that the parts are of.
+        seen: u64,
+    },
+
     /// Blocks so large that they do not fit in memory at once, which this calibration needs.
     #[error(
         "calibration {calibration} looks at all values of a block at once, and blocks have up to {elements} here: take smaller blocks, such as g128, or give it an Observer::histogram"

@@ -103,9 +103,9 @@ impl<T: Real> Job<'_, T> {
 /// Measures all of a tensor under one scheme's parameters.
 pub(crate) fn measure_one(tensor: &Tensor, qparams: &QParams) -> Result<Tally> {
     fn of_type<T: Real>(tensor: &Tensor, qparams: &QParams) -> Result<Tally> {
-        let jobs = [Job::<T>::Calibrated(Calibrated::new(qparams, qparams.layout(tensor.shape())?, 0))];
+        let job = Job::<T>::Calibrated(Calibrated::new(qparams, qparams.layout(tensor.shape())?, 0));
         let mut tallies = [Tally::default()];
-        Values::of(tensor).measure(0..tensor.len(), &jobs, &mut tallies, &|| false)?;
+        Values::of(tensor).measure(0..tensor.len(), &[&job], &mut tallies, &|| false)?;
         let [tally] = tallies;
         match tally.error {
             Some(error) => Err(error),
@@ -120,8 +120,8 @@ pub(crate) fn measure_one(tensor: &Tensor, qparams: &QParams) -> Result<Tally> {
 
 /// Elements worth a task of their own: not so many that one thread ends long after the others, nor so few that tables of counts cost more than they.
 /// A multiple of the periods of all jobs.
-pub(crate) fn task_len<T: Real>(elements: usize, jobs: &[Job<T>]) -> usize {
-    let codes = jobs.iter().map(Job::codes_in_all).max().unwrap_or(1);
+pub(crate) fn task_len<T: Real>(elements: usize, jobs: &[&Job<T>]) -> usize {
+    let codes = jobs.iter().map(|job| job.codes_in_all()).max().unwrap_or(1);
     let even = elements / (8 * rayon::current_num_threads());
     let wanted = even.clamp(SHORTEST_TASK, LONGEST_TASK).max(16 * codes);
     let period = jobs.iter().fold(1, |period, job| least_common_multiple(period, job.period()));
@@ -161,9 +161,14 @@ impl<'a> Values<'a> {
         Self { source, index, name, are_finite: false }
     }
 
+    /// Of a source whose values are known to be finite.
+    pub(crate) fn checked(source: &'a dyn Source, index: usize, name: &'a str) -> Self {
+        Self { are_finite: true, ..Self::unchecked(source, index, name) }
+    }
+
     /// Of a tensor in memory.
     pub(crate) fn of(tensor: &'a Tensor) -> Self {
-        Self { source: tensor, index: 0, name: tensor.name(), are_finite: true }
+        Self::checked(tensor, 0, tensor.name())
     }
 
     /// Some of them, finite.
@@ -186,7 +191,7 @@ impl<'a> Values<'a> {
     pub(crate) fn ranges<T: Real>(
         &self,
         elements: Range<usize>,
-        layouts: &[&Layout],
+        layouts: &[Layout],
         ranges: &mut [BlockRanges<T>],
     ) -> Result<()> {
         let starts: Vec<usize> = elements.clone().step_by(LONGEST_TASK).collect();
@@ -212,7 +217,7 @@ impl<'a> Values<'a> {
     pub(crate) fn measure<T: Real>(
         &self,
         elements: Range<usize>,
-        jobs: &[Job<T>],
+        jobs: &[&Job<T>],
         tallies: &mut [Tally],
         is_stopped: &(dyn Fn() -> bool + Sync),
     ) -> Result<bool> {
@@ -226,7 +231,7 @@ impl<'a> Values<'a> {
                     return Ok(None);
                 }
                 let values = self.read(start..(start + task_len).min(elements.end), buffer)?;
-                let task = |(job, &is_over): (&Job<T>, &bool)| Task::new(job, start, is_over);
+                let task = |(job, &is_over): (&&Job<T>, &bool)| Task::new(job, start, is_over);
                 let mut tasks: Vec<Task> = jobs.iter().zip(&is_over).map(task).collect();
                 Ok(self.run(values, start, jobs, &mut tasks, is_stopped).then_some(tasks))
             })
@@ -243,7 +248,7 @@ impl<'a> Values<'a> {
         &self,
         values: &[T],
         first: usize,
-        jobs: &[Job<T>],
+        jobs: &[&Job<T>],
         tasks: &mut [Task],
         is_stopped: &(dyn Fn() -> bool + Sync),
     ) -> bool {

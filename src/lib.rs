@@ -83,11 +83,11 @@ pub use metrics::{Metrics, MetricsAccumulator};
 pub use pack::{BitOrder, Packed};
 pub use qparams::{Observer, QParams};
 pub use quantize::{Quantized, fake_quantize_with, quantize_with};
-pub use read::{FileFormat, Model, open};
+pub use read::{FileFormat, Model, ReadAt, open};
 pub use report::{
-    Bootstrap, Comparison, Condition, Objective, Operand, Quantizer, ReportRow, Rule, allocate, bias_correction, blame, channels,
-    check, concentration, convention_diff, convention_summary, diff, elements, frame_of_rows, frontier, ledger, levels, lint,
-    lorenz, noise, report, report_rows, sweep, uncertainty, what_if,
+    Bootstrap, Comparison, Condition, Objective, Operand, Quantizer, RangesPart, ReportPart, ReportRow, Rule, TensorReport,
+    allocate, bias_correction, blame, channels, check, concentration, convention_diff, convention_summary, diff, elements,
+    frame_of_rows, frontier, ledger, levels, lint, lorenz, noise, report, report_rows, sweep, uncertainty, what_if,
 };
 pub use scale::{ScaleFormat, ScaleRule, SecondLevel};
 pub use scheme::{Mapping, Overflow, Scheme, SymmetricRange};

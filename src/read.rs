@@ -22,12 +22,13 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::source::{Skipped, Source, TensorInfo, TileBuffer, no_tensor};
 use crate::tensor::{Slice, Tensor};
 
 use entry::{Contents, Entry};
 use input::Input;
+pub use input::ReadAt;
 #[cfg(feature = "parquet")]
 pub(crate) use parquet::{StoredCells, StoredTable};
 
@@ -101,7 +102,7 @@ struct Inner {
     contents: Contents,
 }
 
-/// Opens a model: a file, a `*.safetensors.index.json` beside its shards, or a folder of safetensors files. Only what says which tensors there are is
+/// Opens a model: a file, a `*.safetensors.index.json` beside its shards, or a folder of safetensors files or, if it has none, of GGUF files. Only what says which tensors there are is
 /// read, and checked whole: where it says that values are, there are bytes, no two tensors share one, and each name is there once.
 ///
 /// The format is told by how the file begins; ONNX, which has no mark of its own, and CSV by how its name ends.
@@ -127,7 +128,7 @@ pub fn open(path: impl AsRef<Path>) -> Result<Model> {
 /// Not generic, so that a notebook's cell has nothing of it to compile.
 fn open_path(path: &Path) -> Result<Model> {
     let (format, contents) = if path.is_dir() {
-        (FileFormat::Safetensors, shards::read_folder(path)?)
+        shards::read_folder(path)?
     } else if shards::is_index(path) {
         (FileFormat::Safetensors, shards::read_index(path)?)
     } else {
@@ -215,6 +216,18 @@ impl Model {
     /// As [`open`]; also where values are said to be in another file.
     pub fn from_bytes(name: impl AsRef<Path>, bytes: Vec<u8>) -> Result<Self> {
         let (format, contents) = read(&Input::memory(name.as_ref(), bytes))?;
+        Ok(Self::new(name.as_ref(), format, contents))
+    }
+
+    /// A model whose files, one or several shards, are read by way of these readers. Their names stand for paths in errors.
+    ///
+    /// # Errors
+    /// As [`open`]; [`Error::Nothing`](crate::Error::Nothing) without files; also where two files have a tensor of the same name, or values are said to
+    /// be in another file.
+    pub fn from_readers(name: impl AsRef<Path>, files: Vec<(PathBuf, Arc<dyn ReadAt>)>) -> Result<Self> {
+        let inputs: Vec<_> = files.into_iter().map(|(name, reader)| Input::reader(&name, reader)).collect();
+        let nothing = || Error::Nothing { what: "model", reason: "it needs at least one file".to_owned() };
+        let (format, contents) = shards::join(&inputs).unwrap_or_else(|| Err(nothing()))?;
         Ok(Self::new(name.as_ref(), format, contents))
     }
 

@@ -91,6 +91,9 @@ pub trait Real:
     /// Likewise.
     #[doc(hidden)]
     fn of_slice(slice: Slice<'_>) -> Option<&[Self]>;
+    /// These values as a slice of their type.
+    #[doc(hidden)]
+    fn as_slice(values: &[Self]) -> Slice<'_>;
 }
 
 mod sealed {
@@ -170,7 +173,7 @@ macro_rules! real {
             }
             type Extremes<V: Eight> = $extremes;
             fn as_f32(values: &[Self]) -> Option<&[f32]> {
-                f32::of_slice(Slice::$dtype(values))
+                f32::of_slice(Self::as_slice(values))
             }
             const KEYS: usize = 1 << KEY_BITS;
             #[inline(always)]
@@ -195,6 +198,9 @@ macro_rules! real {
                     Slice::$dtype(values) => Some(values),
                     _ => None,
                 }
+            }
+            fn as_slice(values: &[Self]) -> Slice<'_> {
+                Slice::$dtype(values)
             }
         }
     };
@@ -242,6 +248,19 @@ impl Slice<'_> {
             Self::F32(_) => Dtype::F32,
             Self::F64(_) => Dtype::F64,
         }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::F32(values) => values.len(),
+            Self::F64(values) => values.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 }
 

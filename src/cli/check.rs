@@ -123,7 +123,7 @@ fn report_of(file: &Path, args: &Args, names: &[String]) -> Result<DataFrame, St
         return Ok(load_table(file)?);
     }
     let files = select(std::slice::from_ref(&file.to_owned()), &args.tensor)?;
-    let measured = measure(&files, &Schemes::new(names)?)?;
+    let measured = measure(&files, &Schemes::new(names)?, None)?;
     eprint!("{}", measured.failures.text());
     measured.table.frame()
 }

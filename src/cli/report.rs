@@ -56,6 +56,10 @@ pub struct Args {
     /// Also make a page with figures and a table, which needs nothing but itself.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
+    /// Measure on the cluster of the scheduler at this address (quantlens-ballista), whose executors see the files at the same paths.
+    #[cfg(feature = "cluster")]
+    #[arg(long, value_name = "HOST:PORT", conflicts_with = "channels")]
+    cluster: Option<String>,
 }
 
 /// Columns as the library's report has them.
@@ -193,7 +197,8 @@ pub fn run(args: &Args) -> Result<Status, Stop> {
     for path in args.output.iter().map(Output::path).chain(args.html.as_deref()) {
         output::check(path)?;
     }
-    let mut measured = if args.channels { channels::measure(&files, &schemes)? } else { measure(&files, &schemes)? };
+    let mut measured =
+        if args.channels { channels::measure(&files, &schemes)? } else { measure(&files, &schemes, args.cluster())? };
     go_on()?;
     let (all, failed) = (measured.table.height(), measured.failures.rows);
     if all == 0 || failed == all {
@@ -300,8 +305,27 @@ pub fn without_file(table: &Table, files: &[Selection]) -> Table {
     Table::new(columns.cloned().collect())
 }
 
-/// A report of each file.
-pub fn measure(files: &[Selection], schemes: &Schemes) -> Result<Measured, Stop> {
+impl Args {
+    /// The scheduler of the cluster to measure on.
+    fn cluster(&self) -> Option<&str> {
+        #[cfg(feature = "cluster")]
+        return self.cluster.as_deref();
+        #[cfg(not(feature = "cluster"))]
+        None
+    }
+}
+
+/// The rows of a file, from here or from a cluster.
+fn rows_of(file: &Selection, quantizers: &[&dyn Quantizer], cluster: Option<&str>) -> Result<Vec<ReportRow>, Stop> {
+    match cluster {
+        #[cfg(feature = "cluster")]
+        Some(scheduler) => super::cluster::rows(scheduler, file, quantizers),
+        _ => Ok(report_rows(file, quantizers)?),
+    }
+}
+
+/// A report of each file, from a cluster if one is named.
+pub fn measure(files: &[Selection], schemes: &Schemes, cluster: Option<&str>) -> Result<Measured, Stop> {
     let fitting: Vec<Vec<&dyn Quantizer>> = files.iter().map(|file| fitting(file, schemes)).collect();
     let steps = files.iter().zip(&fitting).map(|(file, quantizers)| file.elements().saturating_mul(quantizers.len()));
     let _bar = Bar::new(steps.fold(0, usize::saturating_add));
@@ -314,14 +338,14 @@ pub fn measure(files: &[Selection], schemes: &Schemes) -> Result<Measured, Stop>
         if quantizers.is_empty() {
             continue;
         }
-        let found = match report_rows(file, quantizers) {
+        let found = match rows_of(file, quantizers, cluster) {
             Ok(found) => found,
-            Err(quantlens::Error::Interrupted { .. }) => return Err(Stop::Interrupted),
             // All of this file; there may be others.
-            Err(error) => {
-                measured.failures.add(format!("{}: {error}", file.name()), infos.len() * quantizers.len());
+            Err(Stop::Error(reason)) => {
+                measured.failures.add(format!("{}: {reason}", file.name()), infos.len() * quantizers.len());
                 continue;
             }
+            Err(stop) => return Err(stop),
         };
         let subjects = infos.iter().flat_map(|info| quantizers.iter().map(move |quantizer| (info, quantizer)));
         for (row, (info, quantizer)) in found.into_iter().zip(subjects) {

@@ -28,6 +28,12 @@ impl Selection {
         self.model.path().display().to_string()
     }
 
+    /// The places in the model of the tensors that are selected.
+    #[cfg(feature = "cluster")]
+    pub fn numbers(&self) -> &[usize] {
+        &self.numbers
+    }
+
     pub fn elements(&self) -> usize {
         self.infos().iter().map(TensorInfo::elements).sum()
     }

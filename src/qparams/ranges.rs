@@ -59,6 +59,11 @@ impl<T: Real> BlockRanges<T> {
         met
     }
 
+    /// Those of the blocks that were met, each with its number.
+    pub(crate) fn into_met(self) -> impl Iterator<Item = (usize, (T, T))> {
+        self.0.into_iter().enumerate().filter_map(|(block, range)| Some((block, range?)))
+    }
+
     /// Those of all blocks; (0, 0) of one without values.
     pub(crate) fn into_ranges(self) -> Vec<(T, T)> {
         self.0.into_iter().map(|range| range.unwrap_or((T::ZERO, T::ZERO))).collect()

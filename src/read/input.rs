@@ -6,18 +6,34 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 
-/// A file, or bytes in memory that stand for one. Files are read and not mapped: one that shrinks meanwhile is an error, not the end of the process.
-#[derive(Debug)]
+/// Bytes that are read at given places, as an object of a store of objects: what stands for a file in [`Model::from_readers`](super::Model::from_readers).
+pub trait ReadAt: Send + Sync {
+    /// How many there are.
+    fn len(&self) -> u64;
+
+    /// Whether there are none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Fills `out` with the bytes from `offset` on, all of which are there.
+    ///
+    /// # Errors
+    /// What reading says.
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> std::io::Result<()>;
+}
+
+/// A file, or what stands for one. Files are read and not mapped: one that shrinks meanwhile is an error, not the end of the process.
 pub(super) struct Input {
     path: PathBuf,
     bytes: Bytes,
     len: u64,
 }
 
-#[derive(Debug)]
 enum Bytes {
     File(File),
     Memory(Vec<u8>),
+    Reader(Arc<dyn ReadAt>),
 }
 
 impl Input {
@@ -36,6 +52,10 @@ impl Input {
         Arc::new(Self { path: name.to_owned(), len: bytes.len() as u64, bytes: Bytes::Memory(bytes) })
     }
 
+    pub fn reader(name: &Path, reader: Arc<dyn ReadAt>) -> Arc<Self> {
+        Arc::new(Self { path: name.to_owned(), len: reader.len(), bytes: Bytes::Reader(reader) })
+    }
+
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -45,9 +65,9 @@ impl Input {
         self.len
     }
 
-    /// Whether there are files beside it.
-    pub fn is_in_memory(&self) -> bool {
-        matches!(self.bytes, Bytes::Memory(_))
+    /// Whether it is no file, which may have others beside it.
+    pub fn is_alone(&self) -> bool {
+        !matches!(self.bytes, Bytes::File(_))
     }
 
     /// The error about this place of the file.
@@ -67,6 +87,9 @@ impl Input {
                 Ok(())
             }
             Bytes::File(file) => self.fill(file, tensor, offset, out),
+            Bytes::Reader(reader) => reader
+                .read_at(offset, out)
+                .map_err(|error| self.fault(tensor, Some(offset), format!("it cannot be read: {error}"))),
         }
     }
 

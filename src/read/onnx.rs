@@ -140,7 +140,7 @@ impl Reader<'_> {
         if let Some(input) = self.external.get(location) {
             return Ok(Arc::clone(input));
         }
-        if self.input.is_in_memory() {
+        if self.input.is_alone() {
             return fault(format!(
                 "its values are in the file `{}`, which a model in memory does not have: open it by its path",
                 shown(location)

@@ -1,8 +1,9 @@
-//! Models in several safetensors files: a folder of them, with or without an index that says which tensor is in which.
+//! Models in several files: a folder of safetensors files, with or without an index that says which tensor is in which, or of GGUF files.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Deserialize;
 
@@ -12,12 +13,16 @@ use crate::source::Skipped;
 use super::entry::Contents;
 use super::input::{Input, fault, shown};
 use super::safetensors::{self, json_offset, json_reason};
+use super::{FileFormat, read};
 
 /// How the name of an index ends.
 pub(super) const INDEX: &str = ".safetensors.index.json";
 
 /// How the name of a shard ends.
 const SHARD: &str = ".safetensors";
+
+/// How the name of a shard of a GGUF model ends.
+const GGUF_SHARD: &str = ".gguf";
 
 /// The largest index.
 const MAX_INDEX: u64 = 100_000_000;
@@ -46,33 +51,19 @@ fn ending(folder: &Path, end: &str) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// The tensors of a folder: of the files that its index names, else of all safetensors files there.
-pub(super) fn read_folder(folder: &Path) -> Result<Contents> {
+/// The tensors of a folder: of the files that its index names, else of all safetensors files there, else of all GGUF files.
+pub(super) fn read_folder(folder: &Path) -> Result<(FileFormat, Contents)> {
     let indices = ending(folder, INDEX)?;
     match indices.as_slice() {
-        [index] => read_index(index),
+        [index] => Ok((FileFormat::Safetensors, read_index(index)?)),
         [] => {
-            let shards = ending(folder, SHARD)?;
+            let mut shards = ending(folder, SHARD)?;
             if shards.is_empty() {
-                return Err(fault(folder, None, None, "there are no safetensors files in this folder: give the path of a file"));
+                shards = ending(folder, GGUF_SHARD)?;
             }
-            let mut files: HashMap<String, String> = HashMap::new();
-            let mut all = Contents::default();
-            for shard in &shards {
-                let contents = safetensors::read(&Input::open(shard)?)?;
-                let names = contents.entries.iter().map(|entry| &entry.info.name);
-                for name in names.chain(contents.skipped.iter().map(|skipped| &skipped.name)) {
-                    if let Some(other) = files.insert(name.clone(), file_name(shard)) {
-                        let reason = format!(
-                            "a tensor of this name is in {other} too: they are two models, or two versions of one: open one file"
-                        );
-                        return Err(fault(shard, Some(name), None, reason));
-                    }
-                }
-                all.entries.extend(contents.entries);
-                all.skipped.extend(contents.skipped);
-            }
-            Ok(all)
+            let shards = shards.iter().map(|shard| Input::open(shard)).collect::<Result<Vec<_>>>()?;
+            let nothing = "there are no safetensors or GGUF files in this folder: give the path of a file";
+            join(&shards).unwrap_or_else(|| Err(fault(folder, None, None, nothing)))
         }
         several => {
             let names: Vec<_> = several.iter().map(|path| file_name(path)).collect();
@@ -80,6 +71,43 @@ pub(super) fn read_folder(folder: &Path) -> Result<Contents> {
             Err(fault(folder, None, None, reason))
         }
     }
+}
+
+/// The tensors of several files as one model; `None` without files.
+pub(super) fn join(shards: &[Arc<Input>]) -> Option<Result<(FileFormat, Contents)>> {
+    let (first, others) = shards.split_first()?;
+    let (format, mut all) = match read(first) {
+        Ok(read) => read,
+        Err(error) => return Some(Err(error)),
+    };
+    let mut files = HashMap::new();
+    let joined = note_names(first, &all, &mut files).and_then(|()| {
+        others.iter().try_for_each(|shard| {
+            let (its, contents) = read(shard)?;
+            if its != format {
+                let reason = format!("it is of the format {its}, but {} of {format}: open one of them", file_name(first.path()));
+                return Err(shard.fault(None, None, reason));
+            }
+            note_names(shard, &contents, &mut files)?;
+            all.entries.extend(contents.entries);
+            all.skipped.extend(contents.skipped);
+            Ok(())
+        })
+    });
+    Some(joined.map(|()| (format, all)))
+}
+
+/// Notes which file has which tensors, of which no other may have one.
+fn note_names(shard: &Input, contents: &Contents, files: &mut HashMap<String, String>) -> Result<()> {
+    let names = contents.entries.iter().map(|entry| &entry.info.name);
+    for name in names.chain(contents.skipped.iter().map(|skipped| &skipped.name)) {
+        if let Some(other) = files.insert(name.clone(), file_name(shard.path())) {
+            let reason =
+                format!("a tensor of this name is in {other} too: they are two models, or two versions of one: open one file");
+            return Err(shard.fault(Some(name), None, reason));
+        }
+    }
+    Ok(())
 }
 
 /// What an index says: the file of each tensor.

@@ -93,9 +93,9 @@ impl ReportRow {
     }
 
     /// The row of a tensor that cannot be quantized so.
-    pub(super) fn failed(info: &TensorInfo, scheme: String, bits_per_element: f64, error: &Error) -> Self {
+    pub(super) fn failed(info: &TensorInfo, scheme: String, bits_per_element: f64, cause: String) -> Self {
         let unknown = Self::of(info, scheme, bits_per_element, Metrics::unknown(info.elements() as u64));
-        Self { error: Some(error.without_names()), ..unknown }
+        Self { error: Some(cause), ..unknown }
     }
 
     /// The row of all elements of a tensor that were measured; `counts` are of its codes.

@@ -4,18 +4,15 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::Quantizer;
-use super::row::{Codes, ReportRow};
-use crate::calibrate::Calibration;
+use super::plan::{HELD, Measured, Plan, WantedRanges};
+use super::row::ReportRow;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
-use crate::granularity::{Granularity, Layout};
-use crate::kernels::{Calibrated, Job, Tally, Values, least_common_multiple};
+use crate::kernels::{Job, Tally, Values, least_common_multiple};
 use crate::progress::{Work, is_interrupted};
-use crate::qparams::{BlockRanges, QParams, qparams_of_ranges};
-use crate::scale::SecondLevel;
-use crate::scheme::Scheme;
+use crate::qparams::BlockRanges;
 use crate::source::{Source, TensorInfo};
-use crate::tensor::{Real, Tensor, larger_magnitude, spanning};
+use crate::tensor::{Real, Tensor};
 
 /// A row, or why there is none. Reading a tensor fails once for all its rows.
 type Outcome = Result<ReportRow, Arc<Error>>;
@@ -35,7 +32,7 @@ pub(super) fn rows_of(source: &dyn Source, quantizers: &[&dyn Quantizer]) -> Res
         for (quantizer, outcome) in quantizers.iter().zip(outcomes_of(source, index, info, quantizers, &mut work)?) {
             rows.push(outcome.unwrap_or_else(|cause| {
                 let bits_per_element = quantizer.bits_per_element(&info.shape, info.dtype).unwrap_or(f64::NAN);
-                let row = ReportRow::failed(info, quantizer.name(), bits_per_element, &cause);
+                let row = ReportRow::failed(info, quantizer.name(), bits_per_element, cause.without_names());
                 first_error.get_or_insert((info.name.clone(), quantizer.name(), cause));
                 row
             }));
@@ -108,54 +105,11 @@ fn go_on() -> Result<(), Stop> {
     if is_interrupted() { Err(Stop::Interrupted) } else { Ok(()) }
 }
 
-/// A tensor of a file with at most so many elements is read whole: 64 MiB of f32.
-const HELD: usize = 16 << 20;
+/// Slabs of so many elements share the work evenly, however few there are.
+const SMALL_SLAB: usize = 1 << 18;
 
 /// Elements after which the work says how far it is.
 const TILE: usize = 4 << 20;
-
-/// A quantizer of one tensor.
-#[expect(clippy::large_enum_variant, reason = "there are few, and most are the large one")]
-enum Plan<'a, T> {
-    /// It is measured with others.
-    Measured(Measured<'a, T>),
-    /// A scheme that can be measured when the ranges of the blocks of this layout are known.
-    Ranges {
-        scheme: Scheme,
-        layout: Layout,
-    },
-    /// It takes the whole tensor at once.
-    Whole,
-    Failed(Error),
-}
-
-struct Measured<'a, T> {
-    job: Job<'a, T>,
-    codes: Codes,
-    /// Where there is one for all.
-    scale: Option<f64>,
-    zero_point: Option<i64>,
-}
-
-impl<'a, T: Real> Measured<'a, T> {
-    fn calibrated(qparams: &QParams, layout: Layout) -> Self {
-        let (scale, zero_point) = (qparams.scale(), qparams.zero_point());
-        Self { job: Job::Calibrated(Calibrated::new(qparams, layout, 0)), codes: codes_of(qparams.scheme()), scale, zero_point }
-    }
-
-    fn by_rows(job: Job<'a, T>, codes: Codes) -> Self {
-        Self { job, codes, scale: None, zero_point: None }
-    }
-}
-
-fn codes_of(scheme: Scheme) -> Codes {
-    Codes {
-        format: scheme.format().to_string(),
-        bits: scheme.bits(),
-        granularity: scheme.granularity().to_string(),
-        calibration: Some(scheme.calibration().to_string()),
-    }
-}
 
 fn of_type<T: Real>(
     source: &dyn Source,
@@ -171,10 +125,12 @@ fn of_type<T: Real>(
     };
     let values = held.as_ref().map_or_else(|| Values::unchecked(source, index, &info.name), Values::of);
 
+    // Small enough to share the work evenly.
+    let longest_slab = SMALL_SLAB.max(elements / (4 * rayon::current_num_threads()));
     let mut plans = Vec::with_capacity(quantizers.len());
     for quantizer in quantizers {
         go_on()?;
-        plans.push(plan::<T>(*quantizer, info, held.as_ref()).unwrap_or_else(Plan::Failed));
+        plans.push(Plan::of(*quantizer, info, held.as_ref(), longest_slab));
     }
     calibrate_by_ranges(&values, info, &mut plans)?;
 
@@ -202,88 +158,18 @@ fn of_type<T: Real>(
     Ok(outcomes.into_iter().flatten().collect())
 }
 
-/// How a quantizer is measured on a tensor, which may be in memory.
-fn plan<'a, T: Real>(quantizer: &'a dyn Quantizer, info: &TensorInfo, held: Option<&Tensor>) -> Result<Plan<'a, T>> {
-    let Some(scheme) = quantizer.as_scheme() else {
-        return Ok(match quantizer.by_rows(&info.name, &info.shape) {
-            Some(rows) => {
-                let (codes, rows) = rows?;
-                Plan::Measured(Measured::by_rows(Job::Rows(rows), codes))
-            }
-            None => Plan::Whole,
-        });
-    };
-    scheme.validate()?;
-    let layout = Layout::new(scheme.granularity(), &info.shape)?;
-    let is_min_max = scheme.calibration() == Calibration::MinMax;
-    let may_be_by_rows = match scheme.second_level() {
-        None => true,
-        // Of which more than the range of the whole need not be known.
-        Some(SecondLevel::TensorScale) => is_min_max,
-        Some(_) => false,
-    };
-    if let Some(slabs) = layout.slabs(scheme.granularity()).filter(|slabs| may_be_by_rows && is_worth(slabs.period(), info)) {
-        let tensor_magnitude = match (scheme.second_level(), held) {
-            (None, _) => None,
-            (Some(_), Some(tensor)) => Some(larger_magnitude((T::from_f64(tensor.min()), T::from_f64(tensor.max())))),
-            (Some(_), None) => return Ok(Plan::Ranges { scheme, layout }),
-        };
-        let job = Job::ByRows { scheme, slabs, tensor_magnitude };
-        return Ok(Plan::Measured(Measured::by_rows(job, codes_of(scheme))));
-    }
-    match held {
-        Some(tensor) => Ok(Plan::Measured(Measured::calibrated(&scheme.qparams(tensor)?, layout))),
-        None if is_min_max => Ok(Plan::Ranges { scheme, layout }),
-        None => Err(Error::NeedsWhole { calibration: scheme.calibration().to_string(), elements: info.elements() }),
-    }
-}
-
-/// Whether slabs of so many elements are small enough to share the work evenly.
-fn is_worth(period: usize, info: &TensorInfo) -> bool {
-    const SMALL: usize = 1 << 18;
-    period <= SMALL.max(info.elements() / (4 * rayon::current_num_threads()))
-}
-
 /// Calibrates the schemes for which that takes a pass over all values.
 fn calibrate_by_ranges<T: Real>(values: &Values, info: &TensorInfo, plans: &mut [Plan<T>]) -> Result<(), Stop> {
-    let of_all = Layout::new(Granularity::PerTensor, &info.shape)?;
-    let mut layouts = vec![&of_all];
-    let mut schemes = Vec::new();
-    for (number, plan) in plans.iter().enumerate() {
-        if let Plan::Ranges { scheme, layout } = plan {
-            let is_by_rows = scheme.second_level() == Some(SecondLevel::TensorScale);
-            let known = if is_by_rows { Some(0) } else { layouts.iter().position(|known| *known == layout) };
-            let place = known.unwrap_or(layouts.len());
-            if known.is_none() {
-                layouts.push(layout);
-            }
-            schemes.push((number, *scheme, place));
-        }
-    }
-    if schemes.is_empty() {
+    let wanted = WantedRanges::of(info, plans)?;
+    if wanted.is_nothing() {
         return Ok(());
     }
-    let mut ranges: Vec<BlockRanges<T>> = layouts.iter().map(|layout| BlockRanges::new(layout)).collect();
+    let mut ranges: Vec<BlockRanges<T>> = wanted.layouts().iter().map(BlockRanges::new).collect();
     for tile in tiles(info.elements(), TILE) {
         go_on()?;
-        values.ranges(tile, &layouts, &mut ranges)?;
+        values.ranges(tile, wanted.layouts(), &mut ranges)?;
     }
-    let layouts: Vec<Layout> = layouts.into_iter().cloned().collect();
-    let ranges: Vec<Vec<(T, T)>> = ranges.into_iter().map(BlockRanges::into_ranges).collect();
-    for (number, scheme, place) in schemes {
-        let granularity = scheme.granularity();
-        let calibrated = if scheme.second_level() == Some(SecondLevel::TensorScale) {
-            let magnitude = ranges[0].iter().copied().reduce(spanning).map(larger_magnitude);
-            let slabs = Layout::new(granularity, &info.shape)?.slabs(granularity);
-            slabs
-                .map(|slabs| Measured::by_rows(Job::ByRows { scheme, slabs, tensor_magnitude: magnitude }, codes_of(scheme)))
-                .ok_or_else(|| Error::NeedsWhole { calibration: scheme.calibration().to_string(), elements: info.elements() })
-        } else {
-            let qparams = qparams_of_ranges(scheme, ranges[place].clone());
-            qparams.map(|qparams| Measured::calibrated(&qparams, layouts[place].clone()))
-        };
-        plans[number] = calibrated.map_or_else(Plan::Failed, Plan::Measured);
-    }
+    wanted.calibrate(&ranges.into_iter().map(BlockRanges::into_ranges).collect::<Vec<_>>(), plans);
     Ok(())
 }
 
@@ -316,11 +202,7 @@ fn measure_group<T: Real>(
     work: &mut Work<'static>,
     outcomes: &mut [Option<Outcome>],
 ) -> Result<(), Stop> {
-    let (mut jobs, mut about) = (Vec::new(), Vec::new());
-    for (number, Measured { job, codes, scale, zero_point }) in group {
-        jobs.push(job);
-        about.push((number, codes, scale, zero_point));
-    }
+    let jobs: Vec<&Job<T>> = group.iter().map(|(_, measured)| &measured.job).collect();
     let mut tallies: Vec<Tally> = jobs.iter().map(|_| Tally::default()).collect();
     let period = jobs.iter().fold(1, |period, job| least_common_multiple(period, job.period()));
     for tile in tiles(info.elements(), TILE.next_multiple_of(period)) {
@@ -330,22 +212,8 @@ fn measure_group<T: Real>(
         }
         work.advance(steps);
     }
-    for ((tally, job), (number, codes, scale, zero_point)) in tallies.into_iter().zip(&jobs).zip(about) {
-        let quantizer = quantizers[number];
-        let row = || {
-            if let Some(error) = tally.error {
-                return Err(error);
-            }
-            let bits_per_element = quantizer.bits_per_element(&info.shape, info.dtype)?;
-            let metrics = tally.accumulator.metrics().ok_or_else(|| Error::Empty { name: info.name.clone() })?;
-            let clipped_fraction = match job {
-                Job::Rows(_) => None,
-                _ => Some(tally.clipped as f64 / metrics.elements as f64),
-            };
-            let row = ReportRow::measured(info, quantizer.name(), bits_per_element, codes, metrics, &tally.counts);
-            Ok(ReportRow { clipped_fraction, scale, zero_point, ..row })
-        };
-        outcomes[number] = Some(row().map_err(Arc::new));
+    for (tally, (number, Measured { about, .. })) in tallies.into_iter().zip(group) {
+        outcomes[number] = Some(about.row(info, quantizers[number], tally).map_err(Arc::new));
     }
     Ok(())
 }

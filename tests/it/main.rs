@@ -27,6 +27,7 @@ mod golden;
 mod lazy;
 mod metrics;
 mod pack;
+mod parts;
 mod properties;
 mod quantize;
 mod read;

@@ -115,7 +115,7 @@ counts.column("n")?.cast(&DataType::Float64)?.f64()?.to_vec()""",
             ),
         ]:
             self.assert_shows(f'f.clone().lazy().select([{expression}]).collect()?.column("v")?.f64()?.to_vec()', values)
-        self.assert_shows('f.clone().lazy().select([col("k").mode(false)]).collect()?.column("k")?.str()?.get(0)', 'Some("x")')
+        self.assert_shows('f.clone().lazy().select([col("k").mode(false)]).collect()?.column("k")?.str()?.get(0).map(String::from)', 'Some("x")')
         self.assert_shows('f.clone().lazy().select([col("k").unique_counts()]).collect()?.height()', "2")
 
     @needs("lazy")
@@ -135,7 +135,7 @@ days.clone().lazy().select([between]).collect()?.column("d")?.i64()?.get(0)""",
         )
         self.assert_shows(
             """let found = f.clone().lazy().filter(col("k").str().contains(lit("^[xz]$"), true));
-found.select([col("k").str().to_uppercase()]).collect()?.column("k")?.str()?.get(1)""",
+found.select([col("k").str().to_uppercase()]).collect()?.column("k")?.str()?.get(1).map(String::from)""",
             'Some("X")',
         )
 

@@ -17,6 +17,7 @@ mod session;
 mod showing;
 mod variables;
 
+pub use chrono;
 pub use plotters;
 pub use polars;
 pub use quantlens;

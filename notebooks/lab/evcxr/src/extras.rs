@@ -25,7 +25,13 @@ pub type BuildProgress = Arc<dyn Fn(&str, usize, usize) + Send + Sync>;
 pub(crate) const PRELUDE: &str = "quantlens-prelude";
 
 /// What is part of the prelude, and another build of which would have other types.
-const IN_PRELUDE: [&str; 4] = ["quantlens-prelude", "quantlens", "polars", "plotters"];
+const IN_PRELUDE: [&str; 5] = [
+    "quantlens-prelude",
+    "quantlens",
+    "polars",
+    "plotters",
+    "chrono",
+];
 
 #[derive(Default)]
 pub(crate) struct Extras {

@@ -25,7 +25,8 @@ fn features(selection: &[&str]) -> BTreeMap<String, BTreeSet<String>> {
 fn polars_is_the_same_in_every_build() {
     // All but `lazy` of the library and the prelude's features, which are there to give polars more.
     let all = "quantlens/cli,quantlens-lab/launcher,quantlens-lab/bundle";
-    let everything = features(&["--workspace", "--features", all, "--edges", "normal,build,dev"]);
+    let packages = ["quantlens", "quantlens-prelude", "quantlens-lab", "quantlens-evcxr"].map(|package| ["--package", package]);
+    let everything = features(&[packages.as_flattened(), &["--features", all, "--edges", "normal,build,dev"]].concat());
     for selection in [
         &["--package", "quantlens-prelude"][..],
         &["--package", "quantlens-lab"],

@@ -20,7 +20,7 @@ fn indices_and_folders() {
     let one = |name: &str| safetensors(&format!(r#"{{"{name}":{{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}}}"#), 4);
     let index = "m.safetensors.index.json";
     refused_at(folder, "none.safetensors", "none.safetensors: it cannot be opened: No such file or directory (os error 2)");
-    refused_at(folder, "", ": there are no safetensors files in this folder: give the path of a file");
+    refused_at(folder, "", ": there are no safetensors or GGUF files in this folder: give the path of a file");
     fs::write(folder.join("a.safetensors"), one("x")).unwrap();
     fs::write(folder.join("b.safetensors"), one("x")).unwrap();
     refused_at(

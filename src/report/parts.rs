@@ -1,0 +1,600 @@
+//! `TensorReport`: the rows of one tensor from parts of its values, wherever and in whatever order they are measured.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+
+use super::Quantizer;
+use super::plan::{HELD, Measured, Plan, WantedRanges};
+use super::row::ReportRow;
+use crate::dtype::Dtype;
+use crate::error::{Error, Result};
+use crate::kernels::{Tally, Values, least_common_multiple};
+use crate::metrics::MetricsAccumulator;
+use crate::qparams::BlockRanges;
+use crate::source::{Source, TensorInfo, TileBuffer, no_tensor};
+use crate::tensor::{Real, Slice, Tensor, all_finite, spanning};
+
+/// Slabs of at most so many elements are calibrated where they are met. The same everywhere, so that parts of different machines fit.
+const LONGEST_SLAB: usize = HELD;
+
+/// The rows of one tensor's [`report`](crate::report()) from parts of its values: threads, processes or machines measure some of them each into a
+/// [`ReportPart`], the parts are merged in any order, and the rows have the same bits as the report of the tensor in one piece.
+///
+/// It is a plan, made anew wherever it is needed from what is known of the tensor and its quantizers; the parts are what travels. A quantizer with one
+/// scale for more than a few rows needs the ranges of its blocks first: [`TensorReport::wants_ranges`] says so, [`TensorReport::add_ranges`] gathers
+/// them, and [`TensorReport::with_ranges`] is the plan that knows them. Without them, the values that such a quantizer needs to see at once are kept
+/// in the parts until all are there: the rows are the same, but values travel.
+///
+/// ```
+/// # use quantlens::{RangesPart, ReportPart, Scheme, Slice, Source, Synthetic, TensorReport, frame_of_rows, report};
+/// let x = Synthetic::normal(0.0, 1.0).seed(1).tensor::<f32>("x", &[64, 128])?;
+/// let schemes = [Scheme::symmetric(8), Scheme::symmetric(4).per_group(32)];
+/// let info = &x.infos()[0];
+/// let (low, high) = x.values::<f32>().unwrap().split_at(4000);
+///
+/// // First the ranges, each half by itself, then merged.
+/// let plan = TensorReport::new(info, &schemes);
+/// assert!(plan.wants_ranges());
+/// let (mut ranges, mut others) = (RangesPart::default(), RangesPart::default());
+/// plan.add_ranges(&mut others, 4000, Slice::F32(high))?;
+/// plan.add_ranges(&mut ranges, 0, Slice::F32(low))?;
+/// ranges.merge(others);
+///
+/// // Then the errors.
+/// let plan = plan.with_ranges(&ranges)?;
+/// let (mut part, mut other) = (ReportPart::default(), ReportPart::default());
+/// plan.add(&mut other, 4000, Slice::F32(high))?;
+/// plan.add(&mut part, 0, Slice::F32(low))?;
+/// plan.merge(&mut part, other)?;
+/// assert!(frame_of_rows(&plan.rows(part)?)?.equals_missing(&report(&x, &schemes)?));
+/// # Ok::<(), quantlens::Error>(())
+/// ```
+pub struct TensorReport<'a> {
+    info: TensorInfo,
+    quantizers: Vec<&'a dyn Quantizer>,
+    plans: Plans<'a>,
+    /// Why a value cannot be used, and its place, if the ranges say so.
+    unusable: Option<(u64, String)>,
+}
+
+/// In the type of the tensor's values.
+enum Plans<'a> {
+    F32(Vec<Plan<'a, f32>>),
+    F64(Vec<Plan<'a, f64>>),
+}
+
+macro_rules! with_plans {
+    ($report:expr, |$plans:ident| $body:expr) => {
+        match &$report.plans {
+            Plans::F32($plans) => $body,
+            Plans::F64($plans) => $body,
+        }
+    };
+}
+
+/// What is known of a tensor's ranges from some of its values; see [`TensorReport`]. Serializable.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct RangesPart {
+    /// How many values were looked at.
+    elements: u64,
+    /// Why a value cannot be used, and its place: of the first.
+    unusable: Option<(u64, String)>,
+    /// The smallest and the largest value of each block that was met, by its number; one map a layout.
+    layouts: Vec<BTreeMap<u64, (f64, f64)>>,
+}
+
+/// What some values of a tensor say of its report; see [`TensorReport`]. Serializable.
+///
+/// It has a few kilobytes for each quantizer: a [`MetricsAccumulator`] and the counts of codes. To that come the values of slabs that were not met as a
+/// whole: none, if values are cut where [`TensorReport::period`] says.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ReportPart {
+    /// How many values were added.
+    elements: u64,
+    /// Why a value cannot be used, and its place: of the first.
+    unusable: Option<(u64, String)>,
+    /// One a quantizer.
+    tallies: Vec<TallyPart>,
+    /// Values of slabs that are not complete, by the first: one map for each length of slabs.
+    pieces: BTreeMap<u64, BTreeMap<u64, Piece>>,
+}
+
+/// One quantizer's.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct TallyPart {
+    accumulator: MetricsAccumulator,
+    clipped: u64,
+    counts: Vec<u64>,
+    /// Why it cannot quantize the tensor, and where the values begin that say so: the first.
+    error: Option<(u64, String)>,
+    /// Of one that takes the whole tensor at once, when it has.
+    row: Option<ReportRow>,
+}
+
+/// Neighbouring values.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+enum Piece {
+    F32(Vec<f32>),
+    F64(Vec<f64>),
+}
+
+impl Piece {
+    fn of<T: Real>(values: &[T]) -> Self {
+        match T::as_slice(values) {
+            Slice::F32(values) => Self::F32(values.to_vec()),
+            Slice::F64(values) => Self::F64(values.to_vec()),
+        }
+    }
+
+    fn as_slice(&self) -> Slice<'_> {
+        match self {
+            Self::F32(values) => Slice::F32(values),
+            Self::F64(values) => Slice::F64(values),
+        }
+    }
+
+    fn append(&mut self, later: Self) {
+        match (self, later) {
+            (Self::F32(values), Self::F32(mut later)) => values.append(&mut later),
+            (Self::F64(values), Self::F64(mut later)) => values.append(&mut later),
+            // A tensor has values of one type, which is checked when they are added.
+            _ => {}
+        }
+    }
+}
+
+impl RangesPart {
+    /// Adds what was met of other values of the same tensor, under the same plan.
+    pub fn merge(&mut self, other: Self) {
+        self.elements += other.elements;
+        note_first(&mut self.unusable, other.unusable);
+        self.layouts.resize_with(self.layouts.len().max(other.layouts.len()), BTreeMap::new);
+        for (known, met) in self.layouts.iter_mut().zip(other.layouts) {
+            for (block, range) in met {
+                let known = known.entry(block).or_insert(range);
+                *known = spanning(*known, range);
+            }
+        }
+    }
+}
+
+impl<'a> TensorReport<'a> {
+    /// The plan for a tensor. That a quantizer cannot quantize it becomes its row's error, as in a report.
+    pub fn new<Q: Quantizer>(info: &TensorInfo, quantizers: &'a [Q]) -> Self {
+        let quantizers: Vec<&dyn Quantizer> = quantizers.iter().map(|quantizer| quantizer as &dyn Quantizer).collect();
+        fn of<'a, T: Real>(info: &TensorInfo, quantizers: &[&'a dyn Quantizer]) -> Vec<Plan<'a, T>> {
+            let plan = |quantizer: &&'a dyn Quantizer| match Plan::of(*quantizer, info, None, LONGEST_SLAB) {
+                // As a report, which reads such a tensor whole.
+                Plan::Failed(Error::NeedsWhole { .. }) if info.elements() <= HELD => Plan::Whole,
+                plan => plan,
+            };
+            quantizers.iter().map(plan).collect()
+        }
+        let plans = match info.dtype {
+            Dtype::F32 => Plans::F32(of(info, &quantizers)),
+            Dtype::F64 => Plans::F64(of(info, &quantizers)),
+        };
+        Self { info: info.clone(), quantizers, plans, unusable: None }
+    }
+
+    /// Whether some quantizer needs to know ranges of blocks, without which it keeps all values until it has them.
+    pub fn wants_ranges(&self) -> bool {
+        with_plans!(self, |plans| plans.iter().any(|plan| matches!(plan, Plan::Ranges { .. })))
+    }
+
+    /// Elements between two places where values can be cut so that no quantizer has to keep any: the least common multiple of the lengths of slabs, and
+    /// all elements if a quantizer takes the whole tensor at once.
+    pub fn period(&self) -> usize {
+        let elements = self.info.elements();
+        let periods: Vec<usize> = with_plans!(self, |plans| plans.iter().filter_map(|plan| slab_of(plan, elements)).collect());
+        periods.into_iter().fold(1, least_common_multiple).min(elements.max(1))
+    }
+
+    /// Whether these values are of the tensor: of its type, finite, and not past its end.
+    fn check(&self, first: usize, values: Slice) -> Result<()> {
+        let (count, elements) = (values.len(), self.info.elements());
+        if values.dtype() != self.info.dtype {
+            return Err(Error::DtypeMismatch { expected: self.info.dtype, found: values.dtype() });
+        }
+        if first.checked_add(count).is_none_or(|end| end > elements) {
+            let wanted = format!("`{}`, elements {first} to {}", self.info.name, first.saturating_add(count));
+            return Err(no_tensor(wanted, std::slice::from_ref(&self.info)));
+        }
+        Ok(())
+    }
+
+    /// Looks at the ranges of some values, of which the first has this number in the tensor. A value that is not finite is kept for the rows.
+    ///
+    /// # Errors
+    /// [`Error::DtypeMismatch`] and [`Error::NoTensor`] if these cannot be values of the tensor.
+    pub fn add_ranges(&self, part: &mut RangesPart, first: usize, values: Slice) -> Result<()> {
+        self.check(first, values)?;
+        let elements = values.len() as u64;
+        if let Some(unusable) = self.not_finite(first, values) {
+            part.merge(RangesPart { elements, unusable: Some(unusable), layouts: Vec::new() });
+            return Ok(());
+        }
+        let layouts = match (&self.plans, values) {
+            (Plans::F32(plans), Slice::F32(values)) => ranges_of(&self.info, plans, first, values)?,
+            (Plans::F64(plans), Slice::F64(values)) => ranges_of(&self.info, plans, first, values)?,
+            // Checked above.
+            _ => Vec::new(),
+        };
+        part.merge(RangesPart { elements, unusable: None, layouts });
+        Ok(())
+    }
+
+    /// As [`TensorReport::add_unusable`], for the ranges.
+    pub fn add_unusable_ranges(&self, part: &mut RangesPart, first: usize, cause: &str) {
+        note_first(&mut part.unusable, Some((first as u64, cause.to_owned())));
+    }
+
+    /// The plan that knows all ranges. If they could not be read, it needs no more values: [`TensorReport::rows`] says why of an empty part.
+    ///
+    /// # Errors
+    /// [`Error::Parts`] if the ranges are not of all values of the tensor.
+    pub fn with_ranges(mut self, ranges: &RangesPart) -> Result<Self> {
+        if ranges.unusable.is_some() {
+            self.unusable.clone_from(&ranges.unusable);
+            return Ok(self);
+        }
+        if ranges.elements != self.info.elements() as u64 {
+            return Err(self.incomplete(ranges.elements));
+        }
+        match &mut self.plans {
+            Plans::F32(plans) => calibrate(&self.info, ranges, plans)?,
+            Plans::F64(plans) => calibrate(&self.info, ranges, plans)?,
+        }
+        Ok(self)
+    }
+
+    /// Whether the ranges say that the tensor cannot be used.
+    pub fn is_unusable(&self) -> bool {
+        self.unusable.is_some()
+    }
+
+    /// The first value that is not finite.
+    fn not_finite(&self, first: usize, values: Slice) -> Option<(u64, String)> {
+        fn found<T: Real>(values: &[T]) -> Option<(usize, f64)> {
+            if all_finite(values) {
+                return None;
+            }
+            values.iter().map(|value| value.to_f64()).enumerate().find(|(_, value)| !value.is_finite())
+        }
+        let (at, value) = match values {
+            Slice::F32(values) => found(values)?,
+            Slice::F64(values) => found(values)?,
+        };
+        let index = first + at;
+        Some((index as u64, Error::NotFinite { name: self.info.name.clone(), index, value }.without_names()))
+    }
+
+    fn incomplete(&self, seen: u64) -> Error {
+        Error::Parts { name: self.info.name.clone(), elements: self.info.elements(), seen }
+    }
+
+    /// Measures some values, of which the first has this number in the tensor. A value that is not finite, and what a quantizer says of the values, is
+    /// kept for the rows.
+    ///
+    /// # Errors
+    /// [`Error::DtypeMismatch`] and [`Error::NoTensor`] if these cannot be values of the tensor; [`Error::Overlap`] if the part has some of them.
+    pub fn add(&self, part: &mut ReportPart, first: usize, values: Slice) -> Result<()> {
+        self.check(first, values)?;
+        self.make_room(part);
+        part.elements += values.len() as u64;
+        if let Some(unusable) = self.not_finite(first, values) {
+            note_unusable(part, unusable);
+            return Ok(());
+        }
+        match (&self.plans, values) {
+            (Plans::F32(plans), Slice::F32(values)) => self.add_values(plans, part, first, values),
+            (Plans::F64(plans), Slice::F64(values)) => self.add_values(plans, part, first, values),
+            // Checked above.
+            _ => Ok(()),
+        }
+    }
+
+    /// Notes that the values from this one on cannot be read, and why, as an error's [`cause`](Error::cause) says it: every row of the tensor will say the
+    /// first such cause.
+    pub fn add_unusable(&self, part: &mut ReportPart, first: usize, cause: &str) {
+        self.make_room(part);
+        note_unusable(part, (first as u64, cause.to_owned()));
+    }
+
+    /// Adds a part of other values of the same tensor, under the same plan.
+    ///
+    /// # Errors
+    /// [`Error::Overlap`] if both have a value; what [`ReportPart`] is then is of no use.
+    pub fn merge(&self, part: &mut ReportPart, other: ReportPart) -> Result<()> {
+        self.make_room(part);
+        part.elements += other.elements;
+        if let Some(unusable) = other.unusable {
+            note_unusable(part, unusable);
+        }
+        if part.unusable.is_some() {
+            return Ok(());
+        }
+        for (tally, other) in part.tallies.iter_mut().zip(other.tallies) {
+            tally.merge(other)?;
+        }
+        for (period, pieces) in other.pieces {
+            for (first, piece) in pieces {
+                let first = first as usize;
+                match (&self.plans, &piece) {
+                    (Plans::F32(plans), Piece::F32(_)) => self.add_piece(plans, part, period as usize, first, piece)?,
+                    (Plans::F64(plans), Piece::F64(_)) => self.add_piece(plans, part, period as usize, first, piece)?,
+                    (Plans::F32(_), _) => return Err(Error::DtypeMismatch { expected: Dtype::F32, found: Dtype::F64 }),
+                    (Plans::F64(_), _) => return Err(Error::DtypeMismatch { expected: Dtype::F64, found: Dtype::F32 }),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The tensor's rows of a report, one a quantizer.
+    ///
+    /// # Errors
+    /// [`Error::Parts`] if the part is not of all values of the tensor.
+    pub fn rows(self, part: ReportPart) -> Result<Vec<ReportRow>> {
+        let Self { info, quantizers, plans, unusable } = self;
+        let mut part = part;
+        if let Some(unusable) = unusable {
+            note_unusable(&mut part, unusable);
+        }
+        match plans {
+            Plans::F32(plans) => rows(&info, &quantizers, plans, part),
+            Plans::F64(plans) => rows(&info, &quantizers, plans, part),
+        }
+    }
+
+    fn make_room(&self, part: &mut ReportPart) {
+        part.tallies.resize_with(self.quantizers.len(), TallyPart::default);
+    }
+
+    fn add_values<T: Real>(&self, plans: &[Plan<T>], part: &mut ReportPart, first: usize, values: &[T]) -> Result<()> {
+        if part.unusable.is_some() {
+            return Ok(());
+        }
+        let elements = self.info.elements();
+        let mut periods: Vec<usize> = plans.iter().filter_map(|plan| slab_of(plan, elements)).collect();
+        periods.sort_unstable();
+        periods.dedup();
+        for period in periods {
+            let end = first + values.len();
+            let whole_from = first.next_multiple_of(period).min(end);
+            let whole_to = if end == elements { end } else { (end / period * period).max(whole_from) };
+            self.measure(plans, part, period, whole_from, &values[whole_from - first..whole_to - first])?;
+            for piece in [first..whole_from, whole_to..end] {
+                if !piece.is_empty() {
+                    let values = Piece::of(&values[piece.start - first..piece.end - first]);
+                    self.add_piece(plans, part, period, piece.start, values)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps values of one slab until the slab is complete.
+    fn add_piece<T: Real>(
+        &self,
+        plans: &[Plan<T>],
+        part: &mut ReportPart,
+        period: usize,
+        mut first: usize,
+        mut piece: Piece,
+    ) -> Result<()> {
+        let slab = first / period * period..(first / period * period).saturating_add(period).min(self.info.elements());
+        let end = |first: u64, piece: &Piece| first + piece.as_slice().len() as u64;
+        let pieces = part.pieces.entry(period as u64).or_default();
+        if let Some((&before, earlier)) = pieces.range(slab.start as u64..=first as u64).next_back() {
+            let its_end = end(before, earlier);
+            if its_end > first as u64 {
+                return Err(Error::Overlap { element: first as u64 });
+            }
+            if its_end == first as u64
+                && let Some(mut earlier) = pieces.remove(&before)
+            {
+                earlier.append(piece);
+                (first, piece) = (before as usize, earlier);
+            }
+        }
+        let own_end = end(first as u64, &piece);
+        match pieces.range(first as u64..slab.end as u64).next() {
+            Some((&after, _)) if after < own_end => return Err(Error::Overlap { element: after }),
+            Some((&after, _)) if after == own_end => {
+                if let Some(later) = pieces.remove(&after) {
+                    piece.append(later);
+                }
+            }
+            _ => {}
+        }
+        if piece.as_slice().len() < slab.len() {
+            pieces.insert(first as u64, piece);
+            return Ok(());
+        }
+        let values = T::of_slice(piece.as_slice()).ok_or(Error::DtypeMismatch { expected: T::DTYPE, found: self.info.dtype })?;
+        self.measure(plans, part, period, first, values)
+    }
+
+    /// Measures whole slabs under the quantizers that have slabs of this length.
+    fn measure<T: Real>(
+        &self,
+        plans: &[Plan<T>],
+        part: &mut ReportPart,
+        period: usize,
+        first: usize,
+        values: &[T],
+    ) -> Result<()> {
+        let elements = self.info.elements();
+        if values.is_empty() {
+            return Ok(());
+        }
+        let (mut jobs, mut numbers) = (Vec::new(), Vec::new());
+        for (number, plan) in plans.iter().enumerate().filter(|(_, plan)| slab_of(plan, elements) == Some(period)) {
+            match plan {
+                Plan::Measured(Measured { job, .. }) => {
+                    jobs.push(job);
+                    numbers.push(number);
+                }
+                _ => {
+                    let tensor = Tensor::new(&self.info.name, &self.info.shape, values.to_vec());
+                    let row = tensor.and_then(|tensor| self.quantizers[number].report_row(&tensor));
+                    let tally = match row {
+                        Ok(row) => TallyPart { row: Some(row), ..TallyPart::default() },
+                        Err(error) => TallyPart { error: Some((0, error.without_names())), ..TallyPart::default() },
+                    };
+                    part.tallies[number].merge(tally)?;
+                }
+            }
+        }
+        let mut tallies: Vec<Tally> = jobs.iter().map(|_| Tally::default()).collect();
+        let run = first..first + values.len();
+        let source = Run { info: &self.info, first, values: T::as_slice(values) };
+        Values::checked(&source, 0, &self.info.name).measure(run, &jobs, &mut tallies, &|| false)?;
+        for (tally, number) in tallies.into_iter().zip(numbers) {
+            let error = tally.error.map(|error| (first as u64, error.without_names()));
+            let Tally { accumulator, clipped, counts, .. } = tally;
+            part.tallies[number].merge(TallyPart { accumulator, clipped, counts, error, row: None })?;
+        }
+        Ok(())
+    }
+}
+
+impl TallyPart {
+    fn merge(&mut self, other: Self) -> Result<()> {
+        note_first(&mut self.error, other.error);
+        if self.error.is_some() {
+            // Nothing else is said of it then.
+            *self = Self { error: self.error.take(), ..Self::default() };
+            return Ok(());
+        }
+        self.accumulator.merge(other.accumulator)?;
+        self.clipped += other.clipped;
+        self.counts.resize(self.counts.len().max(other.counts.len()), 0);
+        self.counts.iter_mut().zip(other.counts).for_each(|(total, count)| *total += count);
+        self.row = self.row.take().or(other.row);
+        Ok(())
+    }
+}
+
+/// Keeps what is said of the first value.
+fn note_first(known: &mut Option<(u64, String)>, other: Option<(u64, String)>) {
+    if let Some(other) = other
+        && known.as_ref().is_none_or(|known| other.0 < known.0)
+    {
+        *known = Some(other);
+    }
+}
+
+fn note_unusable(part: &mut ReportPart, unusable: (u64, String)) {
+    note_first(&mut part.unusable, Some(unusable));
+    // Nothing else is said of the tensor then.
+    part.tallies.fill(TallyPart::default());
+    part.pieces.clear();
+}
+
+/// Elements of a slab that a quantizer has to see at once; `None` of one that cannot quantize the tensor.
+fn slab_of<T: Real>(plan: &Plan<T>, elements: usize) -> Option<usize> {
+    match plan {
+        Plan::Measured(measured) => Some(measured.job.period()),
+        Plan::Ranges { .. } | Plan::Whole => Some(elements),
+        Plan::Failed(_) => None,
+    }
+}
+
+/// Some values of a tensor, as a source of that tensor.
+struct Run<'a> {
+    info: &'a TensorInfo,
+    /// The number of the first in the tensor.
+    first: usize,
+    values: Slice<'a>,
+}
+
+impl Source for Run<'_> {
+    fn infos(&self) -> Vec<TensorInfo> {
+        vec![self.info.clone()]
+    }
+
+    fn read<'a>(&'a self, _: usize, elements: Range<usize>, _: &'a mut TileBuffer) -> Result<Slice<'a>> {
+        let within = elements.start.saturating_sub(self.first)..elements.end.saturating_sub(self.first);
+        let values = match self.values {
+            Slice::F32(values) => values.get(within).map(Slice::F32),
+            Slice::F64(values) => values.get(within).map(Slice::F64),
+        };
+        values.ok_or_else(|| no_tensor(format!("elements {} to {}", elements.start, elements.end), &self.infos()))
+    }
+}
+
+/// The ranges of the blocks that these values meet, one map a layout.
+fn ranges_of<T: Real>(
+    info: &TensorInfo,
+    plans: &[Plan<T>],
+    first: usize,
+    values: &[T],
+) -> Result<Vec<BTreeMap<u64, (f64, f64)>>> {
+    let wanted = WantedRanges::of(info, plans)?;
+    let mut ranges: Vec<BlockRanges<T>> = wanted.layouts().iter().map(BlockRanges::new).collect();
+    let source = Run { info, first, values: T::as_slice(values) };
+    Values::unchecked(&source, 0, &info.name).ranges(first..first + values.len(), wanted.layouts(), &mut ranges)?;
+    let exact = |(block, (min, max)): (usize, (T, T))| (block as u64, (min.to_f64(), max.to_f64()));
+    Ok(ranges.into_iter().map(|ranges| ranges.into_met().map(exact).collect()).collect())
+}
+
+fn calibrate<T: Real>(info: &TensorInfo, part: &RangesPart, plans: &mut [Plan<T>]) -> Result<()> {
+    let wanted = WantedRanges::of(info, plans)?;
+    let in_type = |(min, max): (f64, f64)| (T::from_f64(min), T::from_f64(max));
+    let ranges: Vec<Vec<(T, T)>> = wanted
+        .layouts()
+        .iter()
+        .enumerate()
+        .map(|(place, layout)| {
+            let met = part.layouts.get(place);
+            let of_block =
+                |block| met.and_then(|met| met.get(&(block as u64))).map_or((T::ZERO, T::ZERO), |&range| in_type(range));
+            (0..layout.blocks()).map(of_block).collect()
+        })
+        .collect();
+    wanted.calibrate(&ranges, plans);
+    Ok(())
+}
+
+fn rows<T: Real>(
+    info: &TensorInfo,
+    quantizers: &[&dyn Quantizer],
+    plans: Vec<Plan<T>>,
+    part: ReportPart,
+) -> Result<Vec<ReportRow>> {
+    if part.unusable.is_none() && part.elements != info.elements() as u64 {
+        return Err(Error::Parts { name: info.name.clone(), elements: info.elements(), seen: part.elements });
+    }
+    let mut tallies = part.tallies;
+    tallies.resize_with(quantizers.len(), TallyPart::default);
+    let row = |((quantizer, plan), tally): ((&&dyn Quantizer, Plan<T>), TallyPart)| {
+        let failed = |cause: String| {
+            let bits_per_element = quantizer.bits_per_element(&info.shape, info.dtype).unwrap_or(f64::NAN);
+            ReportRow::failed(info, quantizer.name(), bits_per_element, cause)
+        };
+        if let Some((_, cause)) = &part.unusable {
+            return failed(cause.clone());
+        }
+        if let Some((_, cause)) = tally.error {
+            return failed(cause);
+        }
+        let row = match (plan, tally.row) {
+            (Plan::Failed(error), _) => Err(error),
+            (_, Some(row)) => Ok(row),
+            (Plan::Measured(Measured { about, .. }), None) => {
+                let TallyPart { accumulator, clipped, counts, .. } = tally;
+                about.row(info, *quantizer, Tally { accumulator, clipped, counts, error: None })
+            }
+            // All values are there, so it was measured; but for a part that another plan made.
+            (Plan::Whole | Plan::Ranges { .. }, None) => {
+                Err(Error::Parts { name: info.name.clone(), elements: info.elements(), seen: 0 })
+            }
+        };
+        row.unwrap_or_else(|error| failed(error.without_names()))
+    };
+    Ok(quantizers.iter().zip(plans).zip(tallies).map(row).collect())
+}
