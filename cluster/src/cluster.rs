@@ -1,0 +1,165 @@
+//! Contexts, schedulers and executors that know the functions and tables of this crate.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ballista::prelude::SessionContextExt;
+use ballista_core::ConfigProducer;
+use ballista_core::config::TaskSchedulingPolicy;
+use ballista_core::extension::SessionConfigExt;
+use ballista_core::registry::BallistaFunctionRegistry;
+use ballista_executor::executor_process::{ExecutorProcessConfig, start_executor_process};
+use ballista_scheduler::cluster::BallistaCluster;
+use ballista_scheduler::config::SchedulerConfig;
+use ballista_scheduler::scheduler_process::start_server;
+use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::prelude::{SessionConfig, SessionContext};
+
+use crate::codec::{LogicalCodec, PhysicalCodec};
+use crate::error::{Error, Result};
+use crate::functions::register;
+
+/// Rows of a batch: tiles, which are megabytes each. The engine gathers rows up to this number where it filters or shuffles them.
+const TILES: usize = 4;
+
+/// What a session needs: few rows a batch, partitions as the table has them, and our codecs.
+fn config(config: SessionConfig) -> SessionConfig {
+    config
+        .with_batch_size(TILES)
+        .with_round_robin_repartition(false)
+        .with_ballista_logical_extension_codec(Arc::new(LogicalCodec::default()))
+        .with_ballista_physical_extension_codec(Arc::new(PhysicalCodec::default()))
+}
+
+/// A state with the functions.
+fn state(of: SessionConfig) -> datafusion::common::Result<SessionState> {
+    let mut state = SessionStateBuilder::new().with_config(config(of)).with_default_features().build();
+    register(&mut state)?;
+    Ok(state)
+}
+
+/// A context of DataFusion alone, in this process: [`crate::report()`] without a cluster.
+///
+/// # Errors
+/// What DataFusion says.
+pub fn local() -> Result<SessionContext> {
+    Ok(SessionContext::new_with_state(state(SessionConfig::new())?))
+}
+
+/// A context whose queries run on a scheduler and an executor of Ballista inside this process: to try things out.
+///
+/// # Errors
+/// What Ballista says.
+pub async fn standalone() -> Result<SessionContext> {
+    Ok(SessionContext::standalone_with_state(state(SessionConfig::new_with_ballista())?).await?)
+}
+
+/// A context whose queries run on the cluster of the scheduler at this address, as `127.0.0.1:50050`.
+///
+/// # Errors
+/// [`Error::Address`]; what Ballista says where nobody listens there.
+pub async fn connect(scheduler: &str) -> Result<SessionContext> {
+    let fault = |reason: &str| Error::Address { address: scheduler.to_owned(), reason: reason.to_owned() };
+    let (host, port) = scheduler.rsplit_once(':').ok_or_else(|| fault("it has no port"))?;
+    let port: u16 = port.parse().map_err(|_| fault("its port is no number up to 65535"))?;
+    if host.is_empty() {
+        return Err(fault("it has no host"));
+    }
+    let state = state(SessionConfig::new_with_ballista())?;
+    Ok(SessionContext::remote_with_state(&format!("df://{host}:{port}"), state).await?)
+}
+
+/// Where a program listens.
+#[derive(Debug, Clone)]
+pub struct Listen {
+    /// The address, `127.0.0.1` if others on the network are not to reach it.
+    pub host: IpAddr,
+    /// The port.
+    pub port: u16,
+    /// Whether the address may be one that other machines reach.
+    pub allow_remote: bool,
+}
+
+impl Listen {
+    fn check(&self) -> Result<SocketAddr> {
+        let address = SocketAddr::new(self.host, self.port);
+        if !self.host.is_loopback() && !self.allow_remote {
+            return Err(Error::OpenPort { address: address.to_string() });
+        }
+        Ok(address)
+    }
+}
+
+/// Runs a scheduler until the process ends. An executor that says nothing for `executor_timeout_seconds` is taken for dead, and what it did is done by
+/// others.
+///
+/// # Errors
+/// [`Error::OpenPort`]; what Ballista says, as where the port is taken.
+pub async fn scheduler(listen: Listen, executor_timeout_seconds: u64) -> Result<()> {
+    let address = listen.check()?;
+    let producer: ConfigProducer = Arc::new(|| config(SessionConfig::new_with_ballista()));
+    let config = SchedulerConfig {
+        bind_host: listen.host.to_string(),
+        bind_port: listen.port,
+        external_host: listen.host.to_string(),
+        scheduling_policy: TaskSchedulingPolicy::PullStaged,
+        executor_timeout_seconds,
+        expire_dead_executor_interval_seconds: (executor_timeout_seconds / 2).clamp(1, 15),
+        no_executors_grace_period_seconds: executor_timeout_seconds,
+        override_config_producer: Some(producer),
+        override_session_builder: Some(Arc::new(|of| state(of))),
+        override_logical_codec: Some(Arc::new(LogicalCodec::default())),
+        override_physical_codec: Some(Arc::new(PhysicalCodec::default())),
+        ..SchedulerConfig::default()
+    };
+    let cluster = BallistaCluster::new_from_config(&config).await?;
+    Ok(start_server(cluster, address, Arc::new(config)).await?)
+}
+
+/// What an executor is told.
+#[derive(Debug, Clone)]
+pub struct Executor {
+    /// Where others fetch what it has done. The port after this one is used, too.
+    pub listen: Listen,
+    /// The host of the scheduler.
+    pub scheduler_host: String,
+    /// Its port.
+    pub scheduler_port: u16,
+    /// How many partitions it measures at once; each uses the threads of rayon's pool.
+    pub tasks: usize,
+    /// Where parts of reports wait for who fetches them; a temporary folder if there is none.
+    pub work_dir: Option<PathBuf>,
+    /// Seconds between two signs of life.
+    pub heartbeat_seconds: u64,
+}
+
+/// Runs an executor until the process ends or the scheduler stops it.
+///
+/// # Errors
+/// [`Error::OpenPort`]; what Ballista says, as where no scheduler is.
+pub async fn executor(executor: Executor) -> Result<()> {
+    executor.listen.check()?;
+    let producer: ConfigProducer = Arc::new(|| config(SessionConfig::new_with_ballista()));
+    let functions = BallistaFunctionRegistry::from(&state(SessionConfig::new_with_ballista())?);
+    let host = executor.listen.host.to_string();
+    let config = ExecutorProcessConfig {
+        bind_host: host.clone(),
+        external_host: Some(host),
+        port: executor.listen.port,
+        grpc_port: executor.listen.port.saturating_add(1),
+        scheduler_host: executor.scheduler_host,
+        scheduler_port: executor.scheduler_port,
+        scheduler_connect_timeout_seconds: 20,
+        vcores: executor.tasks,
+        task_scheduling_policy: TaskSchedulingPolicy::PullStaged,
+        work_dir: executor.work_dir.map(|path| path.to_string_lossy().into_owned()),
+        executor_heartbeat_interval_seconds: executor.heartbeat_seconds,
+        override_config_producer: Some(producer),
+        override_function_registry: Some(Arc::new(functions)),
+        override_logical_codec: Some(Arc::new(LogicalCodec::default())),
+        override_physical_codec: Some(Arc::new(PhysicalCodec::default())),
+        ..ExecutorProcessConfig::default()
+    };
+    Ok(start_executor_process(Arc::new(config)).await?)
+}

@@ -1,0 +1,4 @@
+mod local;
+mod models;
+mod processes;
+mod standalone;
