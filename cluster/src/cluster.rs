@@ -39,6 +39,12 @@ fn state(of: SessionConfig) -> datafusion::common::Result<SessionState> {
     Ok(state)
 }
 
+/// A context of Ballista's, which leaves out the functions that the state had.
+fn with_functions(context: SessionContext) -> Result<SessionContext> {
+    register(&mut *context.state_ref().write())?;
+    Ok(context)
+}
+
 /// A context of DataFusion alone, in this process: [`crate::report()`] without a cluster.
 ///
 /// # Errors
@@ -52,7 +58,7 @@ pub fn local() -> Result<SessionContext> {
 /// # Errors
 /// What Ballista says.
 pub async fn standalone() -> Result<SessionContext> {
-    Ok(SessionContext::standalone_with_state(state(SessionConfig::new_with_ballista())?).await?)
+    with_functions(SessionContext::standalone_with_state(state(SessionConfig::new_with_ballista())?).await?)
 }
 
 /// A context whose queries run on the cluster of the scheduler at this address, as `127.0.0.1:50050`.
@@ -67,7 +73,7 @@ pub async fn connect(scheduler: &str) -> Result<SessionContext> {
         return Err(fault("it has no host"));
     }
     let state = state(SessionConfig::new_with_ballista())?;
-    Ok(SessionContext::remote_with_state(&format!("df://{host}:{port}"), state).await?)
+    with_functions(SessionContext::remote_with_state(&format!("df://{host}:{port}"), state).await?)
 }
 
 /// Where a program listens.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ballista_core::serde::{BallistaLogicalExtensionCodec, BallistaPhysicalExtensionCodec};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
-use datafusion::common::{DataFusionError, Result, TableReference};
+use datafusion::common::{DataFusionError, Result, TableReference, exec_err};
 use datafusion::datasource::file_format::FileFormatFactory;
 use datafusion::execution::TaskContext;
 use datafusion::logical_expr::{Extension, LogicalPlan};
@@ -105,8 +105,10 @@ impl PhysicalExtensionCodec for PhysicalCodec {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         match decode(buffer) {
             Some(decoded) => {
-                let (table, projection) = decoded?;
-                Ok(Arc::new(TileScan::new(table, projection)?))
+                let ((table, projection), [input]) = (decoded?, inputs) else {
+                    return exec_err!("a scan of tiles has one input, not {}", inputs.len());
+                };
+                Ok(Arc::new(TileScan::new(table, projection, Arc::clone(input))?))
             }
             None => self.inner.try_decode(buffer, inputs, context, converter),
         }

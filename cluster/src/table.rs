@@ -113,7 +113,7 @@ impl ModelTable {
     }
 
     /// The tiles of each partition: a tensor's number and a range of its elements.
-    pub(crate) fn tiles(&self) -> Vec<Vec<(usize, Range<usize>)>> {
+    pub(crate) fn tiles(&self) -> Vec<Vec<scan::Wanted>> {
         let mut partitions = vec![Vec::new()];
         let mut bytes = 0;
         for (number, info) in &self.selected() {
@@ -213,7 +213,7 @@ impl TableProvider for ModelTable {
         _: &[Expr],
         _: Option<usize>,
     ) -> EngineResult<Arc<dyn ExecutionPlan>> {
-        match TileScan::new(self.clone(), projection.cloned()) {
+        match TileScan::of_all(self.clone(), projection.cloned()) {
             Ok(scan) => Ok(Arc::new(scan)),
             Err(error) => exec_err!("{error}"),
         }

@@ -1,41 +1,86 @@
 //! `TileScan`: the plan that reads tiles.
 
 use std::fmt;
-use std::sync::Arc;
+use std::ops::Range;
+use std::sync::{Arc, LazyLock};
 
-use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::array::{AsArray, RecordBatch, UInt64Array};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, UInt64Type};
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DataFusionError, Result, exec_err};
+use datafusion::datasource::memory::MemorySourceConfig;
+use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties};
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, Partitioning, PlanProperties,
+};
 use futures::{StreamExt, TryStreamExt, stream};
 use quantlens::{Source, TileBuffer};
 
 use super::ModelTable;
 use crate::tile;
 
-/// Reads the tiles of a model, partition by partition.
+/// Which tile is to be read: the number of a tensor, and a range of its elements.
+pub(super) type Wanted = (usize, Range<usize>);
+
+static WANTED: LazyLock<SchemaRef> = LazyLock::new(|| {
+    let column = |name: &str| Field::new(name, DataType::UInt64, false);
+    Arc::new(Schema::new(vec![column("number"), column("start"), column("end")]))
+});
+
+/// Reads tiles of a model. Which ones, its input says: rows in memory, partition by partition. Ballista cuts such an input into the partitions of a task,
+/// and knows no other plan that it could cut; and a task is sent no more than what it has to read.
 #[derive(Debug, Clone)]
 pub(crate) struct TileScan {
     pub table: ModelTable,
     pub projection: Option<Vec<usize>>,
+    input: Arc<dyn ExecutionPlan>,
     properties: Arc<PlanProperties>,
 }
 
 impl TileScan {
-    pub fn new(table: ModelTable, projection: Option<Vec<usize>>) -> Result<Self> {
+    /// A scan of all tiles of a table.
+    pub fn of_all(table: ModelTable, projection: Option<Vec<usize>>) -> Result<Self> {
+        let partitions = table.tiles().iter().map(|tiles| Ok(vec![wanted(tiles)?])).collect::<Result<Vec<_>>>()?;
+        let rows = MemorySourceConfig::try_new(&partitions, Arc::clone(&WANTED), None)?;
+        Self::new(table, projection, DataSourceExec::from_data_source(rows))
+    }
+
+    /// A scan of the tiles that the input says.
+    pub fn new(table: ModelTable, projection: Option<Vec<usize>>, input: Arc<dyn ExecutionPlan>) -> Result<Self> {
         let schema = match &projection {
             Some(columns) => Arc::new(tile::SCHEMA.project(columns)?),
             None => Arc::clone(&tile::SCHEMA),
         };
-        let partitions = Partitioning::UnknownPartitioning(table.tiles().len());
+        let partitions = Partitioning::UnknownPartitioning(input.output_partitioning().partition_count());
         let properties =
             PlanProperties::new(EquivalenceProperties::new(schema), partitions, EmissionType::Incremental, Boundedness::Bounded);
-        Ok(Self { table, projection, properties: Arc::new(properties) })
+        Ok(Self { table, projection, input, properties: Arc::new(properties) })
     }
+}
+
+/// Tiles as rows.
+fn wanted(tiles: &[Wanted]) -> Result<RecordBatch> {
+    let column =
+        |value: fn(&Wanted) -> usize| Arc::new(tiles.iter().map(|tile| Some(value(tile) as u64)).collect::<UInt64Array>());
+    let columns = [column(|tile| tile.0), column(|tile| tile.1.start), column(|tile| tile.1.end)];
+    Ok(RecordBatch::try_new(Arc::clone(&WANTED), columns.map(|column| column as _).into())?)
+}
+
+/// Rows as tiles.
+fn tiles_of(rows: &RecordBatch) -> Result<Vec<Wanted>> {
+    let [number, start, end] = rows.columns() else { return exec_err!("a tile to be read has 3 numbers") };
+    let column = |array: &Arc<dyn datafusion::arrow::array::Array>| {
+        array.as_primitive_opt::<UInt64Type>().map(|array| array.values().to_vec())
+    };
+    let (Some(numbers), Some(starts), Some(ends)) = (column(number), column(start), column(end)) else {
+        return exec_err!("a tile to be read has 3 whole numbers");
+    };
+    let ranges = starts.into_iter().zip(ends).map(|(start, end)| start as usize..end as usize);
+    Ok(numbers.into_iter().map(|number| number as usize).zip(ranges).collect())
 }
 
 impl DisplayAs for TileScan {
@@ -54,11 +99,20 @@ impl ExecutionPlan for TileScan {
     }
 
     fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        Vec::new()
+        vec![&self.input]
     }
 
-    fn with_new_children(self: Arc<Self>, _: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(self)
+    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
+        vec![false]
+    }
+
+    fn maintains_input_order(&self) -> Vec<bool> {
+        vec![true]
+    }
+
+    fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
+        let Some(input) = children.into_iter().next() else { return exec_err!("a scan of tiles has an input") };
+        Ok(Arc::new(Self::new(self.table.clone(), self.projection.clone(), input)?))
     }
 
     fn apply_expressions(
@@ -68,13 +122,12 @@ impl ExecutionPlan for TileScan {
         Ok(TreeNodeRecursion::Continue)
     }
 
-    fn execute(&self, partition: usize, _: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let Some(tiles) = self.table.tiles().into_iter().nth(partition) else {
-            return exec_err!("there is no partition {partition} of {}", self.table.scan.place);
-        };
+    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let rows = self.input.execute(partition, context)?;
+        let tiles = rows.and_then(async |rows| Ok(stream::iter(tiles_of(&rows)?.into_iter().map(Ok)))).try_flatten();
         let (table, projection) = (self.table.clone(), self.projection.clone());
         let infos = Arc::new(table.infos());
-        let batches = stream::iter(tiles).then(move |(number, elements)| {
+        let batches = tiles.and_then(move |(number, elements)| {
             let (model, infos, projection) = (table.model.clone(), Arc::clone(&infos), projection.clone());
             // Reading waits for a disk or a network.
             let read = tokio::task::spawn_blocking(move || -> Result<RecordBatch> {
@@ -90,6 +143,6 @@ impl ExecutionPlan for TileScan {
             });
             async move { read.await.map_err(|error| DataFusionError::External(Box::new(error)))? }
         });
-        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), batches.into_stream().boxed())))
+        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), batches.boxed())))
     }
 }
