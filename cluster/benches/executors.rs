@@ -89,12 +89,14 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let tensors = mebibytes.div_ceil(16);
     println!("{tensors} tensors of 16 MiB, under {}", schemes.join(", "));
 
-    let quantizers = schemes.iter().map(|name| quantizer(name)).collect::<Result<Vec<_>, _>>()?;
     let alone = |threads: usize| -> Result<_, Box<dyn Error>> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
         let model = open(&path)?;
         let start = Instant::now();
-        let rows = pool.install(|| quantlens::report_rows(&model, &quantizers))?;
+        let rows = pool.install(|| {
+            let quantizers = schemes.iter().map(|name| quantizer(name)).collect::<Result<Vec<_>, _>>()?;
+            quantlens::report_rows(&model, &quantizers)
+        })?;
         Ok((rows, start.elapsed().as_secs_f64()))
     };
     // Once to have the file in memory.

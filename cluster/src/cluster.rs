@@ -114,7 +114,7 @@ pub async fn scheduler(listen: Listen, executor_timeout_seconds: u64) -> Result<
         expire_dead_executor_interval_seconds: (executor_timeout_seconds / 2).clamp(1, 15),
         no_executors_grace_period_seconds: executor_timeout_seconds,
         override_config_producer: Some(producer),
-        override_session_builder: Some(Arc::new(|of| state(of))),
+        override_session_builder: Some(Arc::new(state)),
         override_logical_codec: Some(Arc::new(LogicalCodec::default())),
         override_physical_codec: Some(Arc::new(PhysicalCodec::default())),
         ..SchedulerConfig::default()

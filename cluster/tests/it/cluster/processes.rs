@@ -107,6 +107,32 @@ async fn two_executors_give_the_report_of_one_machine() {
     assert!(cluster.executors.iter().any(|(_, work)| files(work) > 0));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_program_reports_from_a_cluster() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = model(folder.path());
+    let cluster = Cluster::new(1, folder.path());
+    let program =
+        Path::new(env!("CARGO_BIN_EXE_quantlens-cluster")).with_file_name(format!("quantlens{}", std::env::consts::EXE_SUFFIX));
+    assert!(program.is_file(), "build it, too: --package quantlens --features quantlens/cluster");
+    let run = |arguments: &[&str]| {
+        let scheme = ["report", path.to_str().unwrap(), "--scheme", "int8-sym-axis0,int4-sym-g128", "--tensor", "dense.*"];
+        let output = Command::new(&program).args(scheme).args(arguments).output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    let address = format!("127.0.0.1:{}", cluster.port);
+    let here = folder.path().join("here.csv");
+    let there = folder.path().join("there.csv");
+    let (status, said, _) = run(&["--output", here.to_str().unwrap()]);
+    assert_eq!(status, Some(0));
+    let (status, distributed, errors) = run(&["--output", there.to_str().unwrap(), "--cluster", &address]);
+    assert_eq!((status, distributed), (Some(0), said), "{errors}");
+    assert_eq!(fs::read(here).unwrap(), fs::read(there).unwrap());
+    let (status, _, errors) = run(&["--cluster", "nowhere"]);
+    assert!(status == Some(1) && errors.contains("it has no port"), "{errors}");
+}
+
 /// Enough work that an executor can be killed in the middle of it.
 fn long_model(folder: &Path) -> PathBuf {
     let path = folder.join("long.safetensors");
