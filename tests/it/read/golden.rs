@@ -1,8 +1,10 @@
 //! What the formats' own packages wrote. See `golden/make_files.py` for how.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
 
-use quantlens::{Dtype, Model, Source, open};
+use quantlens::{Dtype, Model, ReadAt, Source, open};
 use serde::Deserialize;
 
 use super::{all_bits, path};
@@ -133,6 +135,61 @@ fn the_index_and_the_folder_are_the_same_model() {
         index.tensor("b").unwrap_err().to_string(),
         "tensor `b` has inf at index 5: every value must be finite, remove or replace it first"
     );
+}
+
+#[test]
+fn gguf_files_of_a_folder_are_one_model() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::copy(path("types_v3.gguf"), folder.path().join("m-00001-of-00002.gguf")).unwrap();
+    let model = open(folder.path()).unwrap();
+    assert_eq!(model.format().to_string(), "gguf");
+    assert_eq!(model.infos(), open(path("types_v3.gguf")).unwrap().infos());
+    std::fs::copy(path("types_v3.gguf"), folder.path().join("m-00002-of-00002.gguf")).unwrap();
+    let error = open(folder.path()).unwrap_err().to_string();
+    assert!(error.contains("m-00002-of-00002.gguf, tensor") && error.contains("is in m-00001-of-00002.gguf too"), "{error}");
+}
+
+/// Bytes that are read at given places, and cannot be read from one place on.
+struct Reader(Vec<u8>, u64);
+
+impl ReadAt for Reader {
+    fn len(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
+        if offset + out.len() as u64 > self.1 {
+            return Err(std::io::Error::other("the store is away"));
+        }
+        out.copy_from_slice(&self.0[offset as usize..][..out.len()]);
+        Ok(())
+    }
+}
+
+#[test]
+fn files_that_readers_stand_for_are_one_model() {
+    let shard =
+        |name: &str| super::safetensors(&format!(r#"{{"{name}":{{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}}}"#), 16);
+    let file = |file: &str, bytes: Vec<u8>, end: u64| (PathBuf::from(file), Arc::new(Reader(bytes, end)) as Arc<dyn ReadAt>);
+    let model =
+        Model::from_readers("far/model", vec![file("far/1", shard("x"), u64::MAX), file("far/2", shard("y"), u64::MAX)]).unwrap();
+    let names: Vec<String> = model.infos().into_iter().map(|info| info.name).collect();
+    assert_eq!(names, ["x", "y"]);
+    let whole = Model::from_bytes("y", shard("y")).unwrap();
+    assert_eq!(all_bits(&model, 1), all_bits(&whole, 0));
+
+    let error = |files| Model::from_readers("far/model", files).unwrap_err().to_string();
+    assert!(error(Vec::new()).contains("it needs at least one file"));
+    let twice = error(vec![file("far/1", shard("x"), u64::MAX), file("far/2", shard("x"), u64::MAX)]);
+    assert!(twice.contains("far/2, tensor `x`: a tensor of this name is in 1 too"), "{twice}");
+    let npy = std::fs::read(path("float32.npy")).unwrap();
+    let mixed = error(vec![file("far/1", shard("x"), u64::MAX), file("far/2.npy", npy, u64::MAX)]);
+    assert!(mixed.contains("far/2.npy: it is of the format npy, but 1 of safetensors"), "{mixed}");
+    assert!(error(vec![file("far/1", shard("x"), 4)]).contains("far/1, byte 0: it cannot be read: the store is away"));
+    let header = shard("x").len() as u64 - 16;
+    let away =
+        Model::from_readers("far/model", vec![file("far/1", shard("x"), header)]).unwrap().tensor("x").unwrap_err().to_string();
+    assert!(away.contains(&format!("far/1, tensor `x`, byte {header}: it cannot be read: the store is away")), "{away}");
 }
 
 /// The slices beside the notebooks, and where they were taken from.
