@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use quantlens::Synthetic;
@@ -29,14 +30,13 @@ fn start(program: &str, arguments: &[&str]) -> Process {
     Process(command.spawn().unwrap())
 }
 
-/// A port that nobody uses, with the one after it.
+/// A port that nobody uses, with the one after it. Below those that systems give to connections, one of which could take it before it is listened on.
 fn free_port() -> u16 {
+    static TAKEN: AtomicU16 = AtomicU16::new(0);
+    let first = (std::process::id() % 2000) as u16;
     loop {
-        let one = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = one.local_addr().unwrap().port();
-        if let Some(next) = port.checked_add(1)
-            && TcpListener::bind(("127.0.0.1", next)).is_ok()
-        {
+        let port = 16_000 + (first + TAKEN.fetch_add(1, Ordering::Relaxed)) % 8000 * 2;
+        if [port, port + 1].iter().all(|&port| TcpListener::bind(("127.0.0.1", port)).is_ok()) {
             return port;
         }
     }
