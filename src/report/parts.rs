@@ -192,7 +192,7 @@ impl<'a> TensorReport<'a> {
         periods.into_iter().fold(1, least_common_multiple).min(elements.max(1))
     }
 
-    /// Whether these values are of the tensor: of its type, finite, and not past its end.
+    /// Whether these values are of the tensor: of its type, and not past its end.
     fn check(&self, first: usize, values: Slice) -> Result<()> {
         let (count, elements) = (values.len(), self.info.elements());
         if values.dtype() != self.info.dtype {

@@ -132,9 +132,6 @@ impl Stream {
             let used = self.taken - (self.compressed.len() - self.next) as u64;
             let is_stuck = count == 0 && self.inflate.total_in() == before_in;
             match status {
-                Err(error) => {
-                    return fault(used, format!("its data cannot be decompressed, {error}: the file is damaged, get it again"));
-                }
                 Ok(Status::StreamEnd) if filled < len => {
                     let found = self.made + filled as u64;
                     return fault(
@@ -149,10 +146,11 @@ impl Stream {
                         format!("its data ends after {found} bytes, but it is said to have {}: the file is damaged", member.len),
                     );
                 }
-                Ok(_) if is_stuck && self.next < self.compressed.len() => {
+                // Which of the two it is, and what the error says, depends on the library that decompresses.
+                Ok(_) if !is_stuck || self.next == self.compressed.len() => {}
+                Ok(_) | Err(_) => {
                     return fault(used, "its data cannot be decompressed: the file is damaged, get it again".to_owned());
                 }
-                Ok(_) => {}
             }
         }
         self.crc.update(&chunk);
