@@ -20,7 +20,7 @@ use crate::tile::{self, Tiles};
 
 /// What an aggregate gathers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Kind {
+enum Kind {
     /// `quant_ranges(tile, schemes)`: the ranges that some schemes need before they can measure, in bytes.
     Ranges,
     /// `quant_rows(tile, schemes, ranges)`: the rows of a report, in bytes.
@@ -52,16 +52,11 @@ impl QuantAggregate {
 /// # Errors
 /// If a name is taken.
 pub fn register(registry: &mut dyn FunctionRegistry) -> Result<()> {
-    for function in aggregates() {
-        registry.register_udaf(function)?;
+    for kind in [Kind::Ranges, Kind::Rows, Kind::Report] {
+        registry.register_udaf(Arc::new(AggregateUDF::from(QuantAggregate::new(kind))))?;
     }
     registry.register_udf(tile_function())?;
     Ok(())
-}
-
-/// The aggregates.
-pub(crate) fn aggregates() -> Vec<Arc<AggregateUDF>> {
-    [Kind::Ranges, Kind::Rows, Kind::Report].map(|kind| Arc::new(AggregateUDF::from(QuantAggregate::new(kind)))).into()
 }
 
 /// The columns of a row, as a struct: those of `quantlens::report`.
@@ -133,7 +128,7 @@ fn quantizers(names: &[String]) -> Result<Vec<Box<dyn Quantizer>>> {
     names.iter().map(|name| quantizer(name).map_err(external)).collect()
 }
 
-pub(crate) fn external(error: quantlens::Error) -> DataFusionError {
+fn external(error: quantlens::Error) -> DataFusionError {
     DataFusionError::External(Box::new(error))
 }
 
@@ -166,9 +161,8 @@ impl AllRanges {
         Ok(ranges)
     }
 
-    fn get(&self, number: u64, tensor: &str) -> Option<&RangesPart> {
-        // Few, and looked up once a tile.
-        self.0.iter().find(|((known, name), _)| *known == number && name == tensor).map(|(_, ranges)| ranges)
+    pub fn get(&self, number: u64, tensor: &str) -> Option<&RangesPart> {
+        self.0.get(&(number, tensor.to_owned()))
     }
 }
 

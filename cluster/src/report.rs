@@ -79,7 +79,7 @@ pub async fn report_rows(context: &SessionContext, table: &str, schemes: &[&str]
             Some(its) => all.extend(its),
             // Unusable, or without a tile.
             None => {
-                all.extend(with_plan(info, schemes, ranges_of(&ranges, *number, info), |plan| plan.rows(ReportPart::default()))?)
+                all.extend(with_plan(info, schemes, ranges.get(*number, &info.name), |plan| plan.rows(ReportPart::default()))?)
             }
         }
     }
@@ -113,10 +113,6 @@ fn with_plan<T>(
     })?)
 }
 
-fn ranges_of<'a>(ranges: &'a AllRanges, number: u64, info: &TensorInfo) -> Option<&'a RangesPart> {
-    ranges.0.get(&(number, info.name.clone()))
-}
-
 /// A table of tiles, and the tensors that it has.
 struct Tiled {
     /// If it is one whose cuts can be chosen.
@@ -145,7 +141,7 @@ impl Tiled {
             is_by_bytes && info.elements() <= WHOLE
         };
         let need = |(number, info): &(u64, TensorInfo)| {
-            let known = ranges.and_then(|ranges| ranges_of(ranges, *number, info));
+            let known = ranges.and_then(|ranges| ranges.get(*number, &info.name));
             with_plan(info, schemes, known, |plan| {
                 let wants_ranges = plan.wants_ranges() && !may_be_whole(info);
                 Ok(Need { wants_ranges, is_unusable: plan.is_unusable(), period: plan.period() })
