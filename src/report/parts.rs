@@ -3,18 +3,16 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use serde::{Deserialize, Serialize};
-
 use super::Quantizer;
+use super::part::{Piece, RangesPart, ReportPart, TallyPart, note_first};
 use super::plan::{HELD, Measured, Plan, WantedRanges};
 use super::row::ReportRow;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::kernels::{Tally, Values, least_common_multiple};
-use crate::metrics::MetricsAccumulator;
 use crate::qparams::BlockRanges;
 use crate::source::{Source, TensorInfo, TileBuffer, no_tensor};
-use crate::tensor::{Real, Slice, Tensor, all_finite, spanning};
+use crate::tensor::{Real, Slice, Tensor, all_finite};
 
 /// Slabs of at most so many elements are calibrated where they are met. The same everywhere, so that parts of different machines fit.
 const LONGEST_SLAB: usize = HELD;
@@ -72,92 +70,6 @@ macro_rules! with_plans {
             Plans::F64($plans) => $body,
         }
     };
-}
-
-/// What is known of a tensor's ranges from some of its values; see [`TensorReport`]. Serializable.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct RangesPart {
-    /// How many values were looked at.
-    elements: u64,
-    /// Why a value cannot be used, and its place: of the first.
-    unusable: Option<(u64, String)>,
-    /// The smallest and the largest value of each block that was met, by its number; one map a layout.
-    layouts: Vec<BTreeMap<u64, (f64, f64)>>,
-}
-
-/// What some values of a tensor say of its report; see [`TensorReport`]. Serializable.
-///
-/// It has a few kilobytes for each quantizer: a [`MetricsAccumulator`] and the counts of codes. To that come the values of slabs that were not met as a
-/// whole: none, if values are cut where [`TensorReport::period`] says.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct ReportPart {
-    /// How many values were added.
-    elements: u64,
-    /// Why a value cannot be used, and its place: of the first.
-    unusable: Option<(u64, String)>,
-    /// One a quantizer.
-    tallies: Vec<TallyPart>,
-    /// Values of slabs that are not complete, by the first: one map for each length of slabs.
-    pieces: BTreeMap<u64, BTreeMap<u64, Piece>>,
-}
-
-/// One quantizer's.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-struct TallyPart {
-    accumulator: MetricsAccumulator,
-    clipped: u64,
-    counts: Vec<u64>,
-    /// Why it cannot quantize the tensor, and where the values begin that say so: the first.
-    error: Option<(u64, String)>,
-    /// Of one that takes the whole tensor at once, when it has.
-    row: Option<ReportRow>,
-}
-
-/// Neighbouring values.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-enum Piece {
-    F32(Vec<f32>),
-    F64(Vec<f64>),
-}
-
-impl Piece {
-    fn of<T: Real>(values: &[T]) -> Self {
-        match T::as_slice(values) {
-            Slice::F32(values) => Self::F32(values.to_vec()),
-            Slice::F64(values) => Self::F64(values.to_vec()),
-        }
-    }
-
-    fn as_slice(&self) -> Slice<'_> {
-        match self {
-            Self::F32(values) => Slice::F32(values),
-            Self::F64(values) => Slice::F64(values),
-        }
-    }
-
-    fn append(&mut self, later: Self) {
-        match (self, later) {
-            (Self::F32(values), Self::F32(mut later)) => values.append(&mut later),
-            (Self::F64(values), Self::F64(mut later)) => values.append(&mut later),
-            // A tensor has values of one type, which is checked when they are added.
-            _ => {}
-        }
-    }
-}
-
-impl RangesPart {
-    /// Adds what was met of other values of the same tensor, under the same plan.
-    pub fn merge(&mut self, other: Self) {
-        self.elements += other.elements;
-        note_first(&mut self.unusable, other.unusable);
-        self.layouts.resize_with(self.layouts.len().max(other.layouts.len()), BTreeMap::new);
-        for (known, met) in self.layouts.iter_mut().zip(other.layouts) {
-            for (block, range) in met {
-                let known = known.entry(block).or_insert(range);
-                *known = spanning(*known, range);
-            }
-        }
-    }
 }
 
 impl<'a> TensorReport<'a> {
@@ -282,10 +194,10 @@ impl<'a> TensorReport<'a> {
     /// [`Error::DtypeMismatch`] and [`Error::NoTensor`] if these cannot be values of the tensor; [`Error::Overlap`] if the part has some of them.
     pub fn add(&self, part: &mut ReportPart, first: usize, values: Slice) -> Result<()> {
         self.check(first, values)?;
-        self.make_room(part);
+        part.make_room(self.quantizers.len());
         part.elements += values.len() as u64;
         if let Some(unusable) = self.not_finite(first, values) {
-            note_unusable(part, unusable);
+            part.note_unusable(unusable);
             return Ok(());
         }
         match (&self.plans, values) {
@@ -299,8 +211,8 @@ impl<'a> TensorReport<'a> {
     /// Notes that the values from this one on cannot be read, and why, as an error's [`cause`](Error::cause) says it: every row of the tensor will say the
     /// first such cause.
     pub fn add_unusable(&self, part: &mut ReportPart, first: usize, cause: &str) {
-        self.make_room(part);
-        note_unusable(part, (first as u64, cause.to_owned()));
+        part.make_room(self.quantizers.len());
+        part.note_unusable((first as u64, cause.to_owned()));
     }
 
     /// Adds a part of other values of the same tensor, under the same plan.
@@ -308,10 +220,10 @@ impl<'a> TensorReport<'a> {
     /// # Errors
     /// [`Error::Overlap`] if both have a value; what [`ReportPart`] is then is of no use.
     pub fn merge(&self, part: &mut ReportPart, other: ReportPart) -> Result<()> {
-        self.make_room(part);
+        part.make_room(self.quantizers.len());
         part.elements += other.elements;
         if let Some(unusable) = other.unusable {
-            note_unusable(part, unusable);
+            part.note_unusable(unusable);
         }
         if part.unusable.is_some() {
             return Ok(());
@@ -341,16 +253,12 @@ impl<'a> TensorReport<'a> {
         let Self { info, quantizers, plans, unusable } = self;
         let mut part = part;
         if let Some(unusable) = unusable {
-            note_unusable(&mut part, unusable);
+            part.note_unusable(unusable);
         }
         match plans {
             Plans::F32(plans) => rows(&info, &quantizers, plans, part),
             Plans::F64(plans) => rows(&info, &quantizers, plans, part),
         }
-    }
-
-    fn make_room(&self, part: &mut ReportPart) {
-        part.tallies.resize_with(self.quantizers.len(), TallyPart::default);
     }
 
     fn add_values<T: Real>(&self, plans: &[Plan<T>], part: &mut ReportPart, first: usize, values: &[T]) -> Result<()> {
@@ -376,46 +284,20 @@ impl<'a> TensorReport<'a> {
         Ok(())
     }
 
-    /// Keeps values of one slab until the slab is complete.
+    /// Keeps values of one slab until the slab is complete, and measures it then.
     fn add_piece<T: Real>(
         &self,
         plans: &[Plan<T>],
         part: &mut ReportPart,
         period: usize,
-        mut first: usize,
-        mut piece: Piece,
+        first: usize,
+        piece: Piece,
     ) -> Result<()> {
-        let slab = first / period * period..(first / period * period).saturating_add(period).min(self.info.elements());
-        let end = |first: u64, piece: &Piece| first + piece.as_slice().len() as u64;
-        let pieces = part.pieces.entry(period as u64).or_default();
-        if let Some((&before, earlier)) = pieces.range(slab.start as u64..=first as u64).next_back() {
-            let its_end = end(before, earlier);
-            if its_end > first as u64 {
-                return Err(Error::Overlap { element: first as u64 });
-            }
-            if its_end == first as u64
-                && let Some(mut earlier) = pieces.remove(&before)
-            {
-                earlier.append(piece);
-                (first, piece) = (before as usize, earlier);
-            }
-        }
-        let own_end = end(first as u64, &piece);
-        match pieces.range(first as u64..slab.end as u64).next() {
-            Some((&after, _)) if after < own_end => return Err(Error::Overlap { element: after }),
-            Some((&after, _)) if after == own_end => {
-                if let Some(later) = pieces.remove(&after) {
-                    piece.append(later);
-                }
-            }
-            _ => {}
-        }
-        if piece.as_slice().len() < slab.len() {
-            pieces.insert(first as u64, piece);
-            return Ok(());
-        }
-        let values = T::of_slice(piece.as_slice()).ok_or(Error::DtypeMismatch { expected: T::DTYPE, found: self.info.dtype })?;
-        self.measure(plans, part, period, first, values)
+        let start = first / period * period;
+        let slab = start..start.saturating_add(period).min(self.info.elements());
+        let Some(slab) = part.joined(period, slab, first, piece)? else { return Ok(()) };
+        let values = T::of_slice(slab.as_slice()).ok_or(Error::DtypeMismatch { expected: T::DTYPE, found: self.info.dtype })?;
+        self.measure(plans, part, period, start, values)
     }
 
     /// Measures whole slabs under the quantizers that have slabs of this length.
@@ -460,39 +342,6 @@ impl<'a> TensorReport<'a> {
         }
         Ok(())
     }
-}
-
-impl TallyPart {
-    fn merge(&mut self, other: Self) -> Result<()> {
-        note_first(&mut self.error, other.error);
-        if self.error.is_some() {
-            // Nothing else is said of it then.
-            *self = Self { error: self.error.take(), ..Self::default() };
-            return Ok(());
-        }
-        self.accumulator.merge(other.accumulator)?;
-        self.clipped += other.clipped;
-        self.counts.resize(self.counts.len().max(other.counts.len()), 0);
-        self.counts.iter_mut().zip(other.counts).for_each(|(total, count)| *total += count);
-        self.row = self.row.take().or(other.row);
-        Ok(())
-    }
-}
-
-/// Keeps what is said of the first value.
-fn note_first(known: &mut Option<(u64, String)>, other: Option<(u64, String)>) {
-    if let Some(other) = other
-        && known.as_ref().is_none_or(|known| other.0 < known.0)
-    {
-        *known = Some(other);
-    }
-}
-
-fn note_unusable(part: &mut ReportPart, unusable: (u64, String)) {
-    note_first(&mut part.unusable, Some(unusable));
-    // Nothing else is said of the tensor then.
-    part.tallies.fill(TallyPart::default());
-    part.pieces.clear();
 }
 
 /// Elements of a slab that a quantizer has to see at once; `None` of one that cannot quantize the tensor.
@@ -572,10 +421,7 @@ fn rows<T: Real>(
     let mut tallies = part.tallies;
     tallies.resize_with(quantizers.len(), TallyPart::default);
     let row = |((quantizer, plan), tally): ((&&dyn Quantizer, Plan<T>), TallyPart)| {
-        let failed = |cause: String| {
-            let bits_per_element = quantizer.bits_per_element(&info.shape, info.dtype).unwrap_or(f64::NAN);
-            ReportRow::failed(info, quantizer.name(), bits_per_element, cause)
-        };
+        let failed = |cause: String| ReportRow::failed(info, *quantizer, cause);
         if let Some((_, cause)) = &part.unusable {
             return failed(cause.clone());
         }

@@ -3,6 +3,7 @@
 use polars::prelude::{Column, DataFrame, IntoColumn, NamedFrom, Series};
 use serde::{Deserialize, Serialize};
 
+use super::Quantizer;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::metrics::{Metrics, any_f64, entropy_bits};
@@ -93,8 +94,9 @@ impl ReportRow {
     }
 
     /// The row of a tensor that cannot be quantized so.
-    pub(super) fn failed(info: &TensorInfo, scheme: String, bits_per_element: f64, cause: String) -> Self {
-        let unknown = Self::of(info, scheme, bits_per_element, Metrics::unknown(info.elements() as u64));
+    pub(super) fn failed(info: &TensorInfo, quantizer: &dyn Quantizer, cause: String) -> Self {
+        let bits_per_element = quantizer.bits_per_element(&info.shape, info.dtype).unwrap_or(f64::NAN);
+        let unknown = Self::of(info, quantizer.name(), bits_per_element, Metrics::unknown(info.elements() as u64));
         Self { error: Some(cause), ..unknown }
     }
 

@@ -31,8 +31,7 @@ pub(super) fn rows_of(source: &dyn Source, quantizers: &[&dyn Quantizer]) -> Res
     for (index, info) in infos.iter().enumerate() {
         for (quantizer, outcome) in quantizers.iter().zip(outcomes_of(source, index, info, quantizers, &mut work)?) {
             rows.push(outcome.unwrap_or_else(|cause| {
-                let bits_per_element = quantizer.bits_per_element(&info.shape, info.dtype).unwrap_or(f64::NAN);
-                let row = ReportRow::failed(info, quantizer.name(), bits_per_element, cause.without_names());
+                let row = ReportRow::failed(info, *quantizer, cause.without_names());
                 first_error.get_or_insert((info.name.clone(), quantizer.name(), cause));
                 row
             }));
