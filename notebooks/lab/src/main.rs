@@ -2,7 +2,7 @@
 //!
 //! The files, each of which imports only files before it:
 //!
-//! * [`toolchain`], [`estimate`], which the launcher has, too; [`home`]: where sources are found and everything is kept.
+//! * [`say`]; [`toolchain`], [`estimate`], which the launcher has, too; [`home`]: where sources are found and everything is kept.
 //! * [`compiler`], [`features`], [`files`], [`units`], [`template`], [`slot`]: the notebooks' libraries, built once for each set of features,
 //!   and a clone of them for each session.
 //! * [`marks`], [`media`], [`output`], [`processes`], [`cell_thread`], [`standard_input`], [`child`], [`steering`], [`missing`], [`compiler_message`], [`cell_error`], [`prelude_lines`], [`magics`], [`front`], [`session`]: cells are evaluated
@@ -32,6 +32,7 @@ mod page;
 mod prelude_lines;
 mod processes;
 mod run;
+mod say;
 mod session;
 mod slot;
 mod spec;
@@ -52,6 +53,7 @@ use clap::{Parser, Subcommand};
 use features::Features;
 use home::home;
 use run::Destination;
+use say::say;
 use slot::{Slot, State};
 use spec::{Named, Place};
 use template::Template;
@@ -186,7 +188,7 @@ fn dispatch(command: Option<Command>) -> Result<()> {
             let mut failed = Vec::new();
             for path in &notebooks {
                 match run::run(&start.join(path), &destination, html.as_deref(), &slot) {
-                    Ok(()) => println!("{}: {}", path.display(), if check { "as committed" } else { "ran, outputs written" }),
+                    Ok(()) => say!("{}: {}", path.display(), if check { "as committed" } else { "ran, outputs written" }),
                     Err(error) => failed.push(format!("{error:#}")),
                 }
             }
@@ -218,17 +220,17 @@ fn run_kernel_command(command: KernelCommand) -> Result<()> {
             prepare_template(&arguments.features.set())?;
             let kernel = arguments.kernel();
             let directory = spec::install(&arguments.place(), &kernel)?;
-            println!("installed: {}", directory.display());
-            println!("next: open a notebook in JupyterLab and choose the kernel `{}`", kernel.display_name);
+            say!("installed: {}", directory.display());
+            say!("next: open a notebook in JupyterLab and choose the kernel `{}`", kernel.display_name);
             Ok(())
         }
         KernelCommand::Uninstall(arguments) => {
-            println!("removed: {}", spec::uninstall(&arguments.place(), &arguments.kernel())?.display());
+            say!("removed: {}", spec::uninstall(&arguments.place(), &arguments.kernel())?.display());
             Ok(())
         }
         KernelCommand::Warm(features) => {
             let template = prepare_template(&features.set())?;
-            println!("ready: {}", home().shorten(&template.directory));
+            say!("ready: {}", home().shorten(&template.directory));
             Ok(())
         }
         KernelCommand::List => list(),
@@ -242,25 +244,25 @@ fn run_kernel_command(command: KernelCommand) -> Result<()> {
 fn list() -> Result<()> {
     let specs = spec::installed()?;
     for (directory, features) in &specs {
-        println!("installed  {}{}", directory.display(), in_brackets(features));
+        say!("installed  {}{}", directory.display(), in_brackets(features));
     }
     let command = home().command();
     if specs.is_empty() {
-        println!("not installed for this user: `{command} kernel install`");
+        say!("not installed for this user: `{command} kernel install`");
     }
     let line = |bytes: u64, state: &str, directory: &std::path::Path| {
-        println!("{:>5} MB  {state:<8}  {}", bytes / 1_000_000, home().shorten(directory));
+        say!("{:>5} MB  {state:<8}  {}", bytes / 1_000_000, home().shorten(directory));
     };
     let mut is_built = false;
     for features in Features::all_sets() {
         if let Some((directory, bytes)) = slot::built_template(&features) {
             is_built = true;
             let of = in_brackets(&features.to_string());
-            println!("{:>5} MB  template  {}{of}", bytes / 1_000_000, home().shorten(&directory));
+            say!("{:>5} MB  template  {}{of}", bytes / 1_000_000, home().shorten(&directory));
         }
     }
     if !is_built {
-        println!("the libraries are not built: `{command} kernel warm`");
+        say!("the libraries are not built: `{command} kernel warm`");
     }
     let slots = slot::list()?;
     for slot in &slots {
@@ -280,9 +282,9 @@ fn list() -> Result<()> {
         line(files::size(directory), "outdated", directory);
     }
     if slots.iter().any(|slot| slot.state != State::Taken) || !others.is_empty() || extras.is_dir() {
-        println!("what is free, stale or outdated can be deleted: `{command} kernel clean`; with `--all` the templates, too");
+        say!("what is free, stale or outdated can be deleted: `{command} kernel clean`; with `--all` the templates, too");
     }
-    println!("the slots share most of their files with the templates");
+    say!("the slots share most of their files with the templates");
     Ok(())
 }
 
@@ -309,10 +311,10 @@ fn clean(all: bool) -> Result<()> {
         }
     }
     for directory in &removed {
-        println!("deleted  {}", home().shorten(directory));
+        say!("deleted  {}", home().shorten(directory));
     }
     if removed.is_empty() {
-        println!("nothing to delete");
+        say!("nothing to delete");
     }
     Ok(())
 }
@@ -329,12 +331,12 @@ fn tour() -> Result<()> {
     run::run(&notebook, &Destination::Directory(directory.clone()), None, &slot)?;
     slot.give_back();
     let shown = |name: &str| home().shorten(&directory.join(name));
-    println!();
-    println!("written:");
-    println!("  {}   the page: open it in a browser", shown("01_quantize_dequantize.html"));
-    println!("  {}  the notebook, executed", shown("01_quantize_dequantize.ipynb"));
-    println!("  {}   its pictures, SVG and PNG", shown("figures"));
-    println!("next: change a cell of notebooks/01_quantize_dequantize.ipynb, then");
-    println!("  cargo lab run notebooks/01_quantize_dequantize.ipynb");
+    say!("");
+    say!("written:");
+    say!("  {}   the page: open it in a browser", shown("01_quantize_dequantize.html"));
+    say!("  {}  the notebook, executed", shown("01_quantize_dequantize.ipynb"));
+    say!("  {}   its pictures, SVG and PNG", shown("figures"));
+    say!("next: change a cell of notebooks/01_quantize_dequantize.ipynb, then");
+    say!("  cargo lab run notebooks/01_quantize_dequantize.ipynb");
     Ok(())
 }

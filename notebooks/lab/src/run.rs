@@ -14,6 +14,7 @@ use super::front::{Event, Front, Question};
 use super::marks::Stream;
 use super::notebook::{Notebook, Outputs, joined, replace_file, writable};
 use super::page;
+use super::say::{self, say};
 use super::session::Session;
 use super::slot::Slot;
 use super::warm::style;
@@ -51,7 +52,7 @@ pub fn run(path: &Path, destination: &Destination, html: Option<&Path>, slot: &S
         fs::create_dir_all(directory).with_context(|| format!("could not make {}", directory.display()))?;
         let page = directory.join(notebook.named("html"));
         replace_file(&page, page::render(&notebook)?.as_bytes())?;
-        println!("page: {}", page.display());
+        say!("page: {}", page.display());
     }
     Ok(())
 }
@@ -147,13 +148,13 @@ impl Front for Terminal<'_> {
 
 fn print_event(event: &Event) {
     match event {
-        Event::Printed(Stream::Stdout, text) => print!("{text}"),
+        Event::Printed(Stream::Stdout, text) => say::print(format_args!("{text}")),
         Event::Printed(Stream::Stderr, text) => eprint!("{text}"),
-        Event::Note(text) => println!("{text}"),
+        Event::Note(text) => say!("{text}"),
         Event::Progress { .. } | Event::ProgressEnd | Event::Quiet => {}
         Event::Display(media) | Event::Value(media) => {
             if let Some(text) = media.get("text/plain") {
-                println!("{text}");
+                say!("{text}");
             }
         }
     }

@@ -138,3 +138,11 @@ fn a_connection_file_that_is_none_is_refused() {
     let output = kernel(&["start", "no-such-file"], data.path());
     assert!(!output.status.success() && text(&output.stderr).contains("could not read the connection file"));
 }
+
+#[test]
+fn nobody_needs_to_read_what_a_command_prints() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = lab(&["kernel", "list"]).stdout(writer).output().unwrap();
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""));
+}
