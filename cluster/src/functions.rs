@@ -225,10 +225,14 @@ impl Gathered {
 }
 
 /// The plan for a tensor, with the ranges that are known of it.
-fn plan<'a>(info: &TensorInfo, quantizers: &'a [Box<dyn Quantizer>], ranges: Option<&RangesPart>) -> Result<TensorReport<'a>> {
+pub(crate) fn planned<'a>(
+    info: &TensorInfo,
+    quantizers: &'a [Box<dyn Quantizer>],
+    ranges: Option<&RangesPart>,
+) -> quantlens::Result<TensorReport<'a>> {
     let plan = TensorReport::new(info, quantizers);
     match ranges {
-        Some(ranges) => plan.with_ranges(ranges).map_err(external),
+        Some(ranges) => plan.with_ranges(ranges),
         None => Ok(plan),
     }
 }
@@ -240,7 +244,7 @@ impl Accumulator for Gathered {
         let all_ranges = Arc::clone(&self.ranges);
         for tile in Tiles::of(tiles)?.iter() {
             let tile = tile?;
-            let plan = plan(&tile.info, &quantizers, all_ranges.get(tile.number, &tile.info.name))?;
+            let plan = planned(&tile.info, &quantizers, all_ranges.get(tile.number, &tile.info.name)).map_err(external)?;
             let state = self.state_of(tile.number, &tile.info)?;
             match (&mut state.part, tile.values) {
                 (Part::Ranges(part), Ok(values)) => plan.add_ranges(part, tile.first, values).map_err(external)?,
@@ -271,7 +275,8 @@ impl Accumulator for Gathered {
             match (&mut known.part, other.part) {
                 (Part::Ranges(part), Part::Ranges(other)) => part.merge(other),
                 (Part::Report(part), Part::Report(other)) => {
-                    plan(&info, &quantizers, all_ranges.get(number, &info.name))?.merge(part, other).map_err(external)?;
+                    let plan = planned(&info, &quantizers, all_ranges.get(number, &info.name)).map_err(external)?;
+                    plan.merge(part, other).map_err(external)?;
                 }
                 _ => return exec_err!("parts of two kinds of aggregates came together"),
             }
@@ -291,7 +296,8 @@ impl Accumulator for Gathered {
             Part::Ranges(part) => Ok(ScalarValue::Binary(Some(to_bytes(&part)?))),
             Part::Report(part) => {
                 let quantizers = quantizers(&self.schemes)?;
-                let rows = plan(&info, &quantizers, self.ranges.get(state.number, &info.name))?.rows(part).map_err(external)?;
+                let plan = planned(&info, &quantizers, self.ranges.get(state.number, &info.name)).map_err(external)?;
+                let rows = plan.rows(part).map_err(external)?;
                 match self.kind {
                     Kind::Report => struct_of(&rows),
                     _ => Ok(ScalarValue::Binary(Some(to_bytes(&rows)?))),

@@ -16,11 +16,8 @@ use polars::prelude::DataFrame;
 use quantlens::{RangesPart, ReportPart, ReportRow, TensorInfo, TensorReport, frame_of_rows, quantizer};
 
 use crate::error::{Error, Result};
-use crate::functions::{AllRanges, from_bytes, to_bytes};
+use crate::functions::{AllRanges, from_bytes, planned, to_bytes};
 use crate::table::{ModelTable, Partitions};
-
-/// A tensor that may be read as one tile, in elements: 64 MiB of f32. The library reads such a tensor whole, too.
-const WHOLE: usize = 16 << 20;
 
 /// One row per tensor and scheme of a table of tiles, as [`quantlens::report`] gives it of the model: the same columns, rows in the same order, and every
 /// number the same to the bit, whatever the partitions and wherever they are measured.
@@ -106,11 +103,7 @@ fn with_plan<T>(
     then: impl FnOnce(TensorReport) -> quantlens::Result<T>,
 ) -> Result<T> {
     let quantizers = schemes.iter().map(|scheme| quantizer(scheme)).collect::<quantlens::Result<Vec<_>>>()?;
-    let plan = TensorReport::new(info, &quantizers);
-    Ok(then(match ranges {
-        Some(ranges) => plan.with_ranges(ranges)?,
-        None => plan,
-    })?)
+    Ok(then(planned(info, &quantizers, ranges)?)?)
 }
 
 /// A table of tiles, and the tensors that it has.
@@ -136,9 +129,10 @@ impl Tiled {
     }
 
     fn needs(&self, schemes: &[&str], ranges: Option<&AllRanges>) -> Result<Vec<Need>> {
+        // As one tile, which an executor has room for.
         let may_be_whole = |info: &TensorInfo| {
             let is_by_bytes = self.model.as_ref().is_some_and(|model| matches!(model.scan.partitions, Partitions::Bytes(_)));
-            is_by_bytes && info.elements() <= WHOLE
+            is_by_bytes && info.elements() <= TensorReport::LONGEST_SLAB
         };
         let need = |(number, info): &(u64, TensorInfo)| {
             let known = ranges.and_then(|ranges| ranges.get(*number, &info.name));

@@ -14,9 +14,6 @@ use crate::qparams::BlockRanges;
 use crate::source::{Source, TensorInfo, TileBuffer, no_tensor};
 use crate::tensor::{Real, Slice, Tensor, all_finite};
 
-/// Slabs of at most so many elements are calibrated where they are met. The same everywhere, so that parts of different machines fit.
-const LONGEST_SLAB: usize = HELD;
-
 /// The rows of one tensor's [`report`](crate::report()) from parts of its values: threads, processes or machines measure some of them each into a
 /// [`ReportPart`], the parts are merged in any order, and the rows have the same bits as the report of the tensor in one piece.
 ///
@@ -73,11 +70,15 @@ macro_rules! with_plans {
 }
 
 impl<'a> TensorReport<'a> {
+    /// Slabs of at most so many elements, 64 MiB of f32, are calibrated where they are met, without ranges. The same everywhere, so that parts of
+    /// different machines fit.
+    pub const LONGEST_SLAB: usize = HELD;
+
     /// The plan for a tensor. That a quantizer cannot quantize it becomes its row's error, as in a report.
     pub fn new<Q: Quantizer>(info: &TensorInfo, quantizers: &'a [Q]) -> Self {
         let quantizers: Vec<&dyn Quantizer> = quantizers.iter().map(|quantizer| quantizer as &dyn Quantizer).collect();
         fn of<'a, T: Real>(info: &TensorInfo, quantizers: &[&'a dyn Quantizer]) -> Vec<Plan<'a, T>> {
-            let plan = |quantizer: &&'a dyn Quantizer| match Plan::of(*quantizer, info, None, LONGEST_SLAB) {
+            let plan = |quantizer: &&'a dyn Quantizer| match Plan::of(*quantizer, info, None, TensorReport::LONGEST_SLAB) {
                 // As a report, which reads such a tensor whole.
                 Plan::Failed(Error::NeedsWhole { .. }) if info.elements() <= HELD => Plan::Whole,
                 plan => plan,
