@@ -3,13 +3,14 @@
 //! The versions are those of the workspace's `Cargo.lock`, which is laid beside them.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::fs::{self, File, TryLockError};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, anyhow, bail};
 
@@ -74,7 +75,7 @@ pub fn artifacts(directory: &Path) -> PathBuf {
 /// A built template. While this lives nobody changes it.
 pub struct Template {
     pub directory: PathBuf,
-    /// Two templates of the same stamp hold the same libraries.
+    /// Two templates of the same stamp hold the same libraries, and cargo finds them as new as the sources.
     pub stamp: String,
     _lock: File,
 }
@@ -87,22 +88,26 @@ impl Template {
         fs::create_dir_all(directory.join("src")).with_context(|| format!("could not make {}", directory.display()))?;
         home().unpack()?;
         let lock = lock_file(features)?;
-        let current = sources_stamp(features)?;
+        let sources = Stamp::of_sources(features)?;
         let stamp_file = directory.join("stamp");
+        let known = || Stamp::read(&stamp_file).filter(|stamp| stamp.hash == sources.hash);
         wait_for(|| lock.try_lock_shared(), &mut report)?;
-        if fs::read_to_string(&stamp_file).is_ok_and(|stamp| stamp == current) {
-            return Ok(Self { directory, stamp: current, _lock: lock });
+        if let Some(stamp) = known().filter(|stamp| stamp.newest >= sources.newest) {
+            return Ok(Self { directory, stamp: stamp.to_string(), _lock: lock });
         }
         lock.unlock().context("could not unlock the template")?;
         wait_for(|| lock.try_lock(), &mut report)?;
         // Whoever had it may have built it meanwhile.
-        if !fs::read_to_string(&stamp_file).is_ok_and(|stamp| stamp == current) {
+        if let Some(stamp) = known() {
+            units::renew(&artifacts(&directory), "quantlens", time(stamp.newest), time(sources.newest))
+                .context("could not renew the template")?;
+        } else {
             let _ = fs::remove_file(&stamp_file);
             build(&directory, features, &mut report)?;
-            fs::write(&stamp_file, &current).context("could not write the template's stamp")?;
         }
+        fs::write(&stamp_file, sources.to_string()).context("could not write the template's stamp")?;
         lock.lock_shared().context("could not lock the template")?;
-        Ok(Self { directory, stamp: current, _lock: lock })
+        Ok(Self { directory, stamp: sources.to_string(), _lock: lock })
     }
 }
 
@@ -134,23 +139,56 @@ pub fn remove(features: &Features) -> Result<Option<PathBuf>> {
     Ok(Some(directory))
 }
 
-/// What the built libraries depend on: sources, versions, toolchain, flags.
-fn sources_stamp(features: &Features) -> Result<String> {
-    let sources = home().sources();
-    let mut files: Vec<PathBuf> = ["Cargo.toml", "Cargo.lock", "README.md"].iter().map(|name| sources.join(name)).collect();
-    for directory in ["src", "assets", "notebooks/prelude"] {
-        collect_files(&sources.join(directory), &mut files)?;
+/// What the built libraries depend on.
+#[derive(Debug, PartialEq, Eq)]
+struct Stamp {
+    /// Of the sources' content, versions, toolchain, flags.
+    hash: u64,
+    /// When a source was written last, in nanoseconds since 1970. What is older by that, cargo builds again, even if the content is the same, as
+    /// it is when a branch was changed and changed back.
+    newest: u128,
+}
+
+impl Stamp {
+    /// Of the sources as they are now.
+    fn of_sources(features: &Features) -> Result<Self> {
+        let sources = home().sources();
+        let mut files: Vec<PathBuf> = ["Cargo.toml", "Cargo.lock", "README.md"].iter().map(|name| sources.join(name)).collect();
+        for directory in ["src", "assets", "notebooks/prelude"] {
+            collect_files(&sources.join(directory), &mut files)?;
+        }
+        files.sort();
+        let mut hasher = DefaultHasher::new();
+        let mut newest = 0;
+        for file in files {
+            let unreadable = || format!("could not read {}", file.display());
+            file.hash(&mut hasher);
+            fs::read(&file).with_context(unreadable)?.hash(&mut hasher);
+            let written = fs::metadata(&file).and_then(|metadata| metadata.modified()).with_context(unreadable)?;
+            newest = newest.max(written.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos());
+        }
+        rustc_version()?.hash(&mut hasher);
+        std::env::var_os("RUSTFLAGS").hash(&mut hasher);
+        manifest(features)?.hash(&mut hasher);
+        Ok(Self { hash: hasher.finish(), newest })
     }
-    files.sort();
-    let mut hasher = DefaultHasher::new();
-    for file in files {
-        file.hash(&mut hasher);
-        fs::read(&file).with_context(|| format!("could not read {}", file.display()))?.hash(&mut hasher);
+
+    /// As it was written beside what was built; `None` if nothing was.
+    fn read(file: &Path) -> Option<Self> {
+        let text = fs::read_to_string(file).ok()?;
+        let (hash, newest) = text.split_once(' ')?;
+        Some(Self { hash: u64::from_str_radix(hash, 16).ok()?, newest: newest.parse().ok()? })
     }
-    rustc_version()?.hash(&mut hasher);
-    std::env::var_os("RUSTFLAGS").hash(&mut hasher);
-    manifest(features)?.hash(&mut hasher);
-    Ok(format!("{:016x}", hasher.finish()))
+}
+
+fn time(nanoseconds: u128) -> SystemTime {
+    UNIX_EPOCH + Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX))
+}
+
+impl fmt::Display for Stamp {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{:016x} {}", self.hash, self.newest)
+    }
 }
 
 /// Every file that can be part of a library. A link that leads nowhere, such as an editor's lock, cannot.
@@ -321,7 +359,21 @@ mod tests {
             assert!(dependency.starts_with("quantlens-prelude = { path = \"/") && dependency.ends_with(ending), "{dependency}");
             assert!(manifest(&features).unwrap().contains(&format!("[dependencies]\n{dependency}\n")));
         }
-        let stamps: BTreeSet<String> = Features::all_sets().iter().map(|features| sources_stamp(features).unwrap()).collect();
-        assert_eq!(stamps.len(), Features::all_sets().len());
+        let hashes: BTreeSet<u64> =
+            Features::all_sets().iter().map(|features| Stamp::of_sources(features).unwrap().hash).collect();
+        assert_eq!(hashes.len(), Features::all_sets().len());
+    }
+
+    #[test]
+    fn a_stamp_is_read_as_it_was_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("stamp");
+        assert_eq!(Stamp::read(&file), None);
+        for stamp in [Stamp { hash: 1, newest: 0 }, Stamp { hash: u64::MAX, newest: 1_795_000_000_123_456_789 }] {
+            fs::write(&file, stamp.to_string()).unwrap();
+            assert_eq!(Stamp::read(&file), Some(stamp));
+        }
+        fs::write(&file, "0123456789abcdef").unwrap();
+        assert_eq!(Stamp::read(&file), None);
     }
 }

@@ -3,9 +3,10 @@
 //! not fit after all, it compiles it.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File, FileTimes};
 use std::io;
 use std::path::Path;
+use std::time::SystemTime;
 
 use super::files::clone_entry;
 
@@ -29,6 +30,25 @@ pub fn take_over(packages: &BTreeSet<String>, from: &Path, to: &Path) -> io::Res
             let target = to.join(directory).join(entry.file_name());
             if is_taken && !target.exists() {
                 clone_entry(&entry, &target, &|_| false)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Sources were written again with the same content: makes cargo take for newer than them what it had built since they were written before. Of all
+/// packages whose names begin so.
+pub fn renew(artifacts: &Path, packages: &str, before: SystemTime, now: SystemTime) -> io::Result<()> {
+    let times = FileTimes::new().set_modified(SystemTime::now().max(now));
+    for unit in fs::read_dir(artifacts.join(".fingerprint"))?.flatten() {
+        if !unit.file_name().to_str().is_some_and(|name| name.starts_with(packages)) {
+            continue;
+        }
+        // cargo compares the sources with its list of them.
+        for entry in fs::read_dir(unit.path())?.flatten() {
+            let is_list = entry.file_name().to_str().is_some_and(|name| name.starts_with("dep-"));
+            if is_list && entry.metadata()?.modified()? >= before {
+                File::options().write(true).open(entry.path())?.set_times(times)?;
             }
         }
     }
