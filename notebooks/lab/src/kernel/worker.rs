@@ -67,6 +67,8 @@ pub struct Worker {
 
 /// How often text that waits for more is looked after, between cells.
 const BETWEEN: Duration = Duration::from_millis(50);
+/// How long after a cell nobody is taken to wait for the next.
+const IDLE: Duration = Duration::from_secs(1);
 const FOREVER: Duration = Duration::from_secs(3600);
 
 impl Worker {
@@ -127,6 +129,11 @@ impl Worker {
         let count = ExecutionCount::new(self.count);
         let mut front = self.live(&message, count, false, false);
         loop {
+            let patience = match (front.has_gathered(), session.has_rehearsed()) {
+                (true, _) => BETWEEN,
+                (false, false) => IDLE,
+                (false, true) => FOREVER,
+            };
             crossbeam_channel::select! {
                 recv(self.works) -> work => {
                     front.say_gathered();
@@ -137,7 +144,10 @@ impl Worker {
                     // The session has ended: the next request will say so.
                     Err(_) => return self.works.recv().ok(),
                 },
-                default(if front.has_gathered() { BETWEEN } else { FOREVER }) => front.show(Event::Quiet),
+                default(patience) => match front.has_gathered() || session.has_rehearsed() {
+                    true => front.show(Event::Quiet),
+                    false => session.rehearse(),
+                },
             }
         }
     }
