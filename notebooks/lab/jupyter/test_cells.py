@@ -6,6 +6,7 @@ import subprocess
 import tempfile
 import time
 
+import pytest
 from kernel import FIRST_CELL, NOTEBOOKS, PATIENCE, Kernel, WithKernel, slots_in_use, text_of
 
 
@@ -598,6 +599,8 @@ class Plotters(Cells):
         self.assertIn("0 by 5", self.error_of("chart((0, 5), |_| Ok(()))"))
 
 
+# Their kernel is found as the only one that runs.
+@pytest.mark.alone
 class Crates(Cells):
     def test_a_crate_with_features_of_its_own_leaves_the_session_as_it_is(self):
         self.kernel.ok("let before = vec![1, 2];")

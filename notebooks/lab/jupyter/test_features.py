@@ -1,6 +1,6 @@
 """A kernel with features. To build its libraries takes ten minutes and more, so these tests run only where they are asked for:
 
-    QUANTLENS_TEST_KERNEL_FEATURES=json,lazy,parquet,sql notebooks/lab/jupyter/run test_features
+    QUANTLENS_TEST_KERNEL_FEATURES=json,lazy,parquet,sql notebooks/lab/jupyter/run test_features.py
 
 What needs a feature that is not named is skipped.
 """

@@ -21,6 +21,7 @@ import unittest
 
 import nbformat
 import psutil
+import pytest
 import zmq
 from jupyter_client import KernelManager
 from jupyter_client.session import Session
@@ -358,6 +359,8 @@ class Interrupts(WithKernel):
         self.kernel.ok("1")
 
 
+# They look at the folders of all kernels that run, and take the libraries away.
+@pytest.mark.alone
 class Life(unittest.TestCase):
     def test_an_interrupt_while_the_session_is_made_ready_stops_the_cells_that_wait_and_nothing_else(self):
         for delay in (0, 0.5, 2, 4):
@@ -421,6 +424,26 @@ class Life(unittest.TestCase):
             finally:
                 if hidden.exists():
                     hidden.rename(stamp)
+
+    def test_sources_that_are_written_again_as_they_were_build_nothing(self):
+        def library(directory):
+            return next(directory.glob("target/debug/deps/libquantlens_prelude.*")).stat().st_mtime_ns
+
+        with Kernel() as kernel:
+            kernel.ok(FIRST_CELL)
+        built = library(LAB / "kernel" / "template")
+        source = ROOT / "src" / "lib.rs"
+        times = source.stat()
+        source.touch()
+        try:
+            with Kernel() as kernel:
+                kernel.ok(FIRST_CELL)
+                [slot] = slots_in_use()
+                # As a line that adds a crate does, ask cargo for all of them.
+                kernel.ok(':dep itoa = "1"')
+                self.assertEqual([library(LAB / "kernel" / "template"), library(slot)], [built, built])
+        finally:
+            os.utime(source, ns=(times.st_atime_ns, times.st_mtime_ns))
 
     def test_an_editors_dangling_link_stops_nothing(self):
         link = ROOT / "src" / ".#lib.rs"
@@ -663,6 +686,3 @@ class Runners(unittest.TestCase):
                     self.assertEqual(before.execution_count, after.execution_count)
                     self.assertEqual(before.outputs, after.outputs, before.source)
 
-
-if __name__ == "__main__":
-    unittest.main()

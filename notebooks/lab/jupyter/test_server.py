@@ -107,6 +107,3 @@ class FourAtOnce(unittest.TestCase):
                     for cell, outputs in zip(cells, results, strict=True):
                         self.assertEqual(outputs, cell.outputs, cell.source)
 
-
-if __name__ == "__main__":
-    unittest.main()
