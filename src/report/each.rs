@@ -7,7 +7,7 @@ use polars::prelude::{Column, IntoColumn, NamedFrom, Series};
 use super::Quantizer;
 use crate::error::{Error, Result};
 use crate::progress::{Work, is_interrupted};
-use crate::source::Source;
+use crate::source::{Source, TensorInfo};
 use crate::tensor::Tensor;
 
 /// A column of this name.
@@ -59,6 +59,19 @@ pub(super) fn any<Q: Quantizer>(quantizers: &[Q]) -> Vec<&dyn Quantizer> {
     quantizers.iter().map(|quantizer| quantizer as &dyn Quantizer).collect()
 }
 
+/// What a table is about.
+///
+/// # Errors
+/// [`Error::Nothing`] without tensors or quantizers.
+pub(super) fn tensors_of(what: &'static str, source: &dyn Source, quantizers: &[&dyn Quantizer]) -> Result<Vec<TensorInfo>> {
+    let infos = source.infos();
+    if infos.is_empty() || quantizers.is_empty() {
+        let reason = format!("it needs a tensor and a scheme, and has {} and {}", infos.len(), quantizers.len());
+        return Err(Error::Nothing { what, reason });
+    }
+    Ok(infos)
+}
+
 /// A tensor under a quantizer: its rows of a table, or why there are none.
 pub(super) struct Pair<R> {
     pub(super) tensor: String,
@@ -77,11 +90,7 @@ pub(super) fn each_pair<R>(
     quantizers: &[&dyn Quantizer],
     mut step: impl FnMut(&Tensor, &dyn Quantizer) -> Result<Vec<R>>,
 ) -> Result<Vec<Pair<R>>> {
-    let infos = source.infos();
-    if infos.is_empty() || quantizers.is_empty() {
-        let reason = format!("it needs a tensor and a scheme, and has {} and {}", infos.len(), quantizers.len());
-        return Err(Error::Nothing { what, reason });
-    }
+    let infos = tensors_of(what, source, quantizers)?;
     let mut work = Work::new(what, infos.len() * quantizers.len());
     let mut pairs = Vec::with_capacity(infos.len() * quantizers.len());
     let mut first_error = None;

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::Quantizer;
+use super::each::tensors_of;
 use super::plan::{HELD, Measured, Plan, WantedRanges};
 use super::row::ReportRow;
 use crate::dtype::Dtype;
@@ -19,11 +20,7 @@ type Outcome = Result<ReportRow, Arc<Error>>;
 
 /// Not generic, so that a notebook cell that asks for a report has none of it to compile.
 pub(super) fn rows_of(source: &dyn Source, quantizers: &[&dyn Quantizer]) -> Result<Vec<ReportRow>> {
-    let infos = source.infos();
-    if infos.is_empty() || quantizers.is_empty() {
-        let reason = format!("it needs a tensor and a scheme, and has {} and {}", infos.len(), quantizers.len());
-        return Err(Error::Nothing { what: "report", reason });
-    }
+    let infos = tensors_of("report", source, quantizers)?;
     let elements = infos.iter().fold(0_usize, |total, info| total.saturating_add(info.elements()));
     let mut work = Work::new("report", elements.saturating_mul(quantizers.len())).in_units("values");
     let mut rows = Vec::with_capacity(infos.len() * quantizers.len());

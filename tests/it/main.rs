@@ -33,6 +33,7 @@ mod quantize;
 mod read;
 mod report;
 mod scheme;
+mod schemes;
 mod simd;
 mod storage;
 mod stream;

@@ -2,41 +2,10 @@
 
 use proptest::prelude::*;
 use quantlens::{
-    Error, Quantizer, RangesPart, ReportPart, ReportRow, Slice, Source, Synthetic, Tensor, TensorInfo, TensorReport, quantizer,
-    report_rows,
+    Error, RangesPart, ReportPart, ReportRow, Slice, Source, Synthetic, Tensor, TensorInfo, TensorReport, report_rows,
 };
 
-const NAMES: [&str; 25] = [
-    "uint8-asym",
-    "int8-sym",
-    "int8-sym-pytorch",
-    "uint8-asym-axis0",
-    "int8-sym-axis1",
-    "int4-sym-g32",
-    "int4-sym-g7",
-    "uint4-min-g64",
-    "int8-sym-g32@0",
-    "int8-sym-g7@0",
-    "int4-sym-mse",
-    "int4-sym-axis1-p99",
-    "int4-sym-axis0-mse",
-    "int5-sym-stochastic3",
-    "e4m3fn-axis0",
-    "e4m3fn-b128x128",
-    "e4m3fn-b30x50",
-    "mxfp4",
-    "nvfp4",
-    "nf4-g64",
-    "nf4-g64-dq",
-    "int16-sym-axis0",
-    "q4_0",
-    "q4_k",
-    "uint8-asym-original",
-];
-
-fn quantizers(names: &[&str]) -> Vec<Box<dyn Quantizer>> {
-    names.iter().map(|name| quantizer(name).unwrap()).collect()
-}
+use crate::schemes::{SCHEMES, quantizers};
 
 fn slice(values: &Tensor, from: usize, to: usize) -> Slice<'_> {
     match values.as_slice() {
@@ -114,8 +83,8 @@ proptest! {
     fn rows_from_parts_are_those_of_the_tensor_in_one_piece(cuts in proptest::collection::vec(0..20_000_usize, 0..9), known: bool) {
         for tensor in tensors() {
             let cuts: Vec<usize> = cuts.iter().map(|cut| cut % tensor.len()).collect();
-            let found = rows_of_parts(&tensor, &NAMES, &cuts, known);
-            let whole = report_rows(&[tensor.clone(), tensors().remove(0)], &quantizers(&NAMES)).unwrap();
+            let found = rows_of_parts(&tensor, &SCHEMES, &cuts, known);
+            let whole = report_rows(&[tensor.clone(), tensors().remove(0)], &quantizers(&SCHEMES)).unwrap();
             for (found, whole) in text(&found).into_iter().zip(text(&whole)) {
                 prop_assert_eq!(found, whole);
             }

@@ -7,6 +7,8 @@ use quantlens::{
     report, report_rows,
 };
 
+use crate::schemes::{SCHEMES, quantizers};
+
 /// A tensor that is read piece by piece.
 struct Streamed {
     tensor: Tensor,
@@ -45,37 +47,6 @@ impl Source for Streamed {
     }
 }
 
-const NAMES: [&str; 24] = [
-    "uint8-asym",
-    "int8-sym",
-    "int8-sym-pytorch",
-    "uint8-asym-axis0",
-    "int8-sym-axis1",
-    "int4-sym-g32",
-    "int4-sym-g7",
-    "uint4-min-g64",
-    "int8-sym-g32@0",
-    "int8-sym-g7@0",
-    "int5-sym-stochastic3",
-    "int5-sym-g32-stochastic3",
-    "e4m3fn-axis0",
-    "e4m3fn-b128x128",
-    "e4m3fn-b30x50",
-    "e5m2-cast",
-    "mxfp4",
-    "mxfp8-e4m3",
-    "nvfp4",
-    "nf4-g64",
-    "nf4-g64-dq",
-    "q4_0",
-    "q4_k",
-    "q8_0",
-];
-
-fn quantizers(names: &[&str]) -> Vec<Box<dyn Quantizer>> {
-    names.iter().map(|name| quantizer(name).unwrap()).collect()
-}
-
 fn rows(source: &(impl Source + ?Sized), names: &[&str]) -> Vec<ReportRow> {
     report_rows(source, &quantizers(names)).unwrap()
 }
@@ -96,9 +67,9 @@ fn a_tensor_read_in_pieces_has_the_rows_of_one_in_memory() {
         let f32 = normal.tensor::<f32>("x", &shape).unwrap();
         let f64 = normal.tensor::<f64>("x", &shape).unwrap();
         for tensor in [f32, f64] {
-            let found = rows(&Streamed::new(&tensor), &NAMES);
-            assert_eq!(found, rows(&tensor, &NAMES), "{shape:?} {}", tensor.dtype());
-            check(&tensor, &found, &NAMES);
+            let found = rows(&Streamed::new(&tensor), &SCHEMES);
+            assert_eq!(found, rows(&tensor, &SCHEMES), "{shape:?} {}", tensor.dtype());
+            check(&tensor, &found, &SCHEMES);
         }
     }
 }
