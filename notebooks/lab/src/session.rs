@@ -302,7 +302,6 @@ impl Session {
                 let text = Message::of(&message, &self.places(), 0, "").debugged();
                 front.show(Event::Printed(Stream::Stderr, text));
             }
-            Piece::Started => self.steering.note_start(),
             Piece::Display(bundle) => front.show(Event::Display(bundle.into_iter().collect())),
             Piece::Value(bundle) => cell.value.extend(bundle),
             Piece::Progress { what, done, total } => front.show(Event::Progress { what, done, total }),
@@ -315,7 +314,7 @@ impl Session {
                 let _ = self.answers.send(question.answer(front.ask(&question)));
             }
             Piece::Left { taken, bound, .. } => cell.outcome = Outcome::Left { taken, bound },
-            Piece::ForEvcxr(_) | Piece::Hello(_) | Piece::Complete | Piece::Fence(_) => {}
+            Piece::ForEvcxr(_) | Piece::Hello(_) | Piece::Started | Piece::Complete | Piece::Fence(_) => {}
         }
     }
 

@@ -2,10 +2,11 @@
 
 use std::io::{Read, Write as _};
 use std::process::Child;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Sender, TrySendError};
 
 use super::child::Writers;
 use super::marks::{END_OF_CELL, HELLO, INTERRUPT, LEAVE, RESUME, Stream, control_mark};
@@ -18,23 +19,33 @@ pub struct Steering {
     process: OnceLock<Arc<Mutex<Child>>>,
     writers: Mutex<Writers>,
     secret: String,
-    state: Mutex<State>,
+    cells: Mutex<Cells>,
+    /// The cell's function was called, and has not returned and was not left. When it has, what it showed may still be on its way.
+    ///
+    /// Set by who reads the output, which must wait for nobody: others wait until it is read.
+    is_called: AtomicBool,
+    /// The cell that runs, or the last, was interrupted.
+    is_interrupted: AtomicBool,
 }
 
-/// What may be stopped, and what was.
+/// Which cell may be stopped.
 #[derive(Default)]
-struct State {
-    cells: u64,
+struct Cells {
+    count: u64,
     /// The number of the cell that is compiled or runs, 0 between cells.
     running: u64,
-    /// Its function was called.
-    is_started: bool,
-    is_interrupted: bool,
 }
 
 impl Steering {
     pub fn new(writers: Writers, secret: String) -> Self {
-        Self { process: OnceLock::new(), writers: Mutex::new(writers), secret, state: Mutex::default() }
+        Self {
+            process: OnceLock::new(),
+            writers: Mutex::new(writers),
+            secret,
+            cells: Mutex::default(),
+            is_called: AtomicBool::new(false),
+            is_interrupted: AtomicBool::new(false),
+        }
     }
 
     /// evcxr has started it.
@@ -45,25 +56,31 @@ impl Steering {
     /// Another cell begins, which nobody has stopped.
     pub fn begin_cell(&self) {
         {
-            let mut state = self.state();
-            state.cells += 1;
-            *state = State { cells: state.cells, running: state.cells, ..State::default() };
+            let mut cells = self.cells();
+            let count = cells.count + 1;
+            *cells = Cells { count, running: count };
+            self.is_called.store(false, Ordering::SeqCst);
+            self.is_interrupted.store(false, Ordering::SeqCst);
         }
         self.say_to_child(RESUME);
     }
 
-    /// The cell's function was called.
-    pub fn note_start(&self) {
-        self.state().is_started = true;
+    /// Notes what a piece of the process's output says of the cell's function.
+    fn note(&self, piece: &Piece) {
+        match piece {
+            Piece::Started => self.is_called.store(true, Ordering::SeqCst),
+            Piece::Complete | Piece::Left { .. } => self.is_called.store(false, Ordering::SeqCst),
+            _ => {}
+        }
     }
 
     pub fn end_cell(&self) {
-        self.state().running = 0;
+        self.cells().running = 0;
     }
 
     /// Whether the cell that runs, or the last, was interrupted.
     pub fn is_interrupted(&self) -> bool {
-        self.state().is_interrupted
+        self.is_interrupted.load(Ordering::SeqCst)
     }
 
     fn writers(&self) -> MutexGuard<'_, Writers> {
@@ -75,8 +92,8 @@ impl Steering {
         let _ = self.writers().for_evcxr.write_all(format!("{line}\n").as_bytes());
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn cells(&self) -> MutexGuard<'_, Cells> {
+        self.cells.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes a mark behind all that the cells have written.
@@ -108,12 +125,12 @@ impl Interrupter {
     /// still being compiled is not run.
     pub fn interrupt(&self) {
         let running = {
-            let mut state = self.0.state();
-            if state.running == 0 {
+            let cells = self.0.cells();
+            if cells.running == 0 {
                 return;
             }
-            state.is_interrupted = true;
-            state.running
+            self.0.is_interrupted.store(true, Ordering::SeqCst);
+            cells.running
         };
         self.0.say_to_child(INTERRUPT);
         processes::kill_descendants(&[self.0.process_id()]);
@@ -123,22 +140,24 @@ impl Interrupter {
             loop {
                 std::thread::sleep(if is_left { LEFT_WITHIN } else { GRACE });
                 // Held while the process is ended, so that no other cell begins meanwhile.
-                let state = steering.state();
-                if state.running != running {
+                let cells = steering.cells();
+                if cells.running != running {
                     return;
                 }
-                if state.is_started && is_left {
+                let is_called = steering.is_called.load(Ordering::SeqCst);
+                if is_called && is_left {
                     return steering.kill();
                 }
-                if state.is_started {
+                if is_called {
                     // It may wait for what it has started.
                     processes::kill_children(steering.process_id());
                     steering.say_to_child(LEAVE);
                     is_left = true;
                     continue;
                 }
-                // It was analysed when it was stopped, and now a compiler runs for it.
-                drop(state);
+                // A compiler may run for it: for one that was analysed when it was stopped.
+                drop(cells);
+                is_left = false;
                 processes::kill_descendants(&[steering.process_id()]);
             }
         });
@@ -179,8 +198,15 @@ pub fn read_pieces(mut pipe: std::io::PipeReader, stream: Stream, pieces: Sender
                     Piece::Hello(process) => Some(format!("{HELLO} {process}")),
                     _ => None,
                 };
+                steering.note(&piece);
                 // First the session, which must know what evcxr asks before evcxr asks.
-                let _ = pieces.send((stream, piece));
+                let sent = pieces.try_send((stream, piece));
+                if let Err(TrySendError::Full(piece)) = sent
+                    // Of a cell that was stopped nobody waits for all that it wrote faster than it could be shown: the end comes behind it.
+                    && !(steering.is_interrupted() && matches!(piece.1, Piece::Text(_) | Piece::Display(_)))
+                {
+                    let _ = pieces.send(piece);
+                }
                 if let Some(line) = line {
                     steering.say_to_child(&line);
                 }
