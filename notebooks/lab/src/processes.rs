@@ -11,9 +11,12 @@ pub fn kill_descendants(spared: &[u32]) {
     }
 }
 
-/// Ends every process that descends from this one.
-pub fn kill_children(process: u32) {
-    children(process).into_iter().for_each(kill_tree);
+/// Ends every process that descends from this one. Whether there was one.
+pub fn kill_children(process: u32) -> bool {
+    let children = children(process);
+    let is_any = !children.is_empty();
+    children.into_iter().for_each(kill_tree);
+    is_any
 }
 
 /// Ends a process and every one that descends from it.

@@ -285,6 +285,9 @@ impl Session {
             Err(error) => Some(CellError::new(CellErrorKind::Compile, &error.to_string())),
         };
         Ok(match error {
+            None if self.steering.has_lost_children() => {
+                Err(CellError::new(CellErrorKind::Failed, "what the cell had started was ended").interrupted())
+            }
             None => Ok(()),
             Some(error) if is_interrupted => Err(error.interrupted()),
             Some(error) => Err(error),

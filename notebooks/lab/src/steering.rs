@@ -26,6 +26,8 @@ pub struct Steering {
     is_called: AtomicBool,
     /// The cell that runs, or the last, was interrupted.
     is_interrupted: AtomicBool,
+    /// So was what it had started, for which it may have waited: if it comes to its end now, it is not as it would have been.
+    has_lost_children: AtomicBool,
 }
 
 /// Which cell may be stopped.
@@ -45,6 +47,7 @@ impl Steering {
             cells: Mutex::default(),
             is_called: AtomicBool::new(false),
             is_interrupted: AtomicBool::new(false),
+            has_lost_children: AtomicBool::new(false),
         }
     }
 
@@ -59,8 +62,9 @@ impl Steering {
             let mut cells = self.cells();
             let count = cells.count + 1;
             *cells = Cells { count, running: count };
-            self.is_called.store(false, Ordering::SeqCst);
-            self.is_interrupted.store(false, Ordering::SeqCst);
+            for known in [&self.is_called, &self.is_interrupted, &self.has_lost_children] {
+                known.store(false, Ordering::SeqCst);
+            }
         }
         self.say_to_child(RESUME);
     }
@@ -81,6 +85,13 @@ impl Steering {
     /// Whether the cell that runs, or the last, was interrupted.
     pub fn is_interrupted(&self) -> bool {
         self.is_interrupted.load(Ordering::SeqCst)
+    }
+
+    /// Whether what it had started was ended by that.
+    pub fn has_lost_children(&self) -> bool {
+        // Whoever ends them has it until that is noted.
+        let _cells = self.cells();
+        self.has_lost_children.load(Ordering::SeqCst)
     }
 
     fn writers(&self) -> MutexGuard<'_, Writers> {
@@ -150,7 +161,8 @@ impl Interrupter {
                 }
                 if is_called {
                     // It may wait for what it has started.
-                    processes::kill_children(steering.process_id());
+                    let has_lost = processes::kill_children(steering.process_id());
+                    steering.has_lost_children.store(has_lost, Ordering::SeqCst);
                     steering.say_to_child(LEAVE);
                     is_left = true;
                     continue;
