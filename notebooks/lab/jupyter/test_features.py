@@ -1,4 +1,4 @@
-"""A kernel with features. To build its libraries takes ten minutes and more, so these tests run only where they are asked for:
+"""A kernel with features. To build its libraries takes 25 minutes on two cores, so these tests run only where they are asked for:
 
     QUANTLENS_TEST_KERNEL_FEATURES=json,lazy,parquet,sql notebooks/lab/jupyter/run test_features.py
 

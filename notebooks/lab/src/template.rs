@@ -144,8 +144,8 @@ pub fn remove(features: &Features) -> Result<Option<PathBuf>> {
 struct Stamp {
     /// Of the sources' content, versions, toolchain, flags.
     hash: u64,
-    /// When a source was written last, in nanoseconds since 1970. What is older by that, cargo builds again, even if the content is the same, as
-    /// it is when a branch was changed and changed back.
+    /// When a source was written last, in nanoseconds since 1970. What was built before that, cargo builds again, even if the content is the
+    /// same, as it is when a branch was changed and changed back.
     newest: u128,
 }
 
