@@ -414,16 +414,16 @@ fn rows<T: Real>(
     info: &TensorInfo,
     quantizers: &[&dyn Quantizer],
     plans: Vec<Plan<T>>,
-    part: ReportPart,
+    mut part: ReportPart,
 ) -> Result<Vec<ReportRow>> {
     if part.unusable.is_none() && part.elements != info.elements() as u64 {
         return Err(Error::Parts { name: info.name.clone(), elements: info.elements(), seen: part.elements });
     }
-    let mut tallies = part.tallies;
-    tallies.resize_with(quantizers.len(), TallyPart::default);
+    part.make_room(quantizers.len());
+    let ReportPart { tallies, unusable, .. } = part;
     let row = |((quantizer, plan), tally): ((&&dyn Quantizer, Plan<T>), TallyPart)| {
         let failed = |cause: String| ReportRow::failed(info, *quantizer, cause);
-        if let Some((_, cause)) = &part.unusable {
+        if let Some((_, cause)) = &unusable {
             return failed(cause.clone());
         }
         if let Some((_, cause)) = tally.error {
