@@ -4,6 +4,7 @@ mod doubled;
 mod drawing;
 mod glyph;
 mod label;
+mod pixels;
 
 use std::path::Path;
 use std::sync::OnceLock;
@@ -12,7 +13,6 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{FontStyle, register_font};
-use png::PixelDimensions;
 
 use self::doubled::Doubled;
 use self::drawing::Drawing;
@@ -312,17 +312,7 @@ impl Figure {
         let (width, height) = (2 * width, 2 * height);
         let mut pixels = vec![0_u8; (width * height * 3) as usize];
         self.draw(Doubled(BitMapBackend::with_buffer(&mut pixels, (width, height))))?;
-        let mut file = Vec::new();
-        let mut encoder = png::Encoder::new(&mut file, width, height);
-        encoder.set_color(png::ColorType::Rgb);
-        encoder.set_depth(png::BitDepth::Eight);
-        encoder.set_compression(png::Compression::High);
-        let per_metre = 5669;
-        encoder.set_pixel_dims(Some(PixelDimensions { xppu: per_metre, yppu: per_metre, unit: png::Unit::Meter }));
-        let mut writer = encoder.write_header().map_err(draw_error)?;
-        writer.write_image_data(&pixels).map_err(draw_error)?;
-        writer.finish().map_err(draw_error)?;
-        Ok(file)
+        pixels::png(&pixels, (width, height)).map_err(draw_error)
     }
 
     /// Writes the figure to a file, as PNG if its name ends in `.png`, as SVG if in `.svg`.
@@ -336,7 +326,7 @@ impl Figure {
             Some("svg") => self.to_svg()?.into_bytes(),
             _ => return Err(Error::Draw(format!("`{}` must end in .png or .svg", path.display()))),
         };
-        std::fs::write(path, bytes).map_err(|source| Error::Write { path: path.display().to_string(), source })
+        std::fs::write(path, bytes).map_err(|error| Error::Write { path: path.display().to_string(), source: error.into() })
     }
 
     fn draw<DB: DrawingBackend>(&self, backend: DB) -> Result<()> {
