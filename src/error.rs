@@ -644,8 +644,8 @@ pub enum Error {
     Write {
         /// The file.
         path: String,
-        /// What the system said.
-        source: std::io::Error,
+        /// What the system said: a [`std::io::Error`].
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
 
     /// A table could not be written in a format.
@@ -655,9 +655,16 @@ pub enum Error {
         reason: String,
     },
 
-    /// polars refused.
+    /// polars refused: a [`PolarsError`].
     #[error(transparent)]
-    Polars(#[from] PolarsError),
+    Polars(Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// In a box, like the system's errors: every notebook cell with a `?` compiles what drops an error, and theirs would be half of it.
+impl From<PolarsError> for Error {
+    fn from(error: PolarsError) -> Self {
+        Self::Polars(Box::new(error))
+    }
 }
 
 impl Error {

@@ -148,10 +148,12 @@ fn values_and_gaps(grid: &[f64]) -> String {
 /// # Errors
 /// As [`crate::sweep`].
 pub fn error_against_bits(tensor: &Tensor, schemes: &[Scheme], bits: impl IntoIterator<Item = u32>) -> Result<Figure> {
-    error_against_widths(tensor, schemes, &bits.into_iter().collect())
+    error_against_widths(tensor, schemes, &bits.into_iter().collect::<Vec<_>>())
 }
 
-fn error_against_widths(tensor: &Tensor, schemes: &[Scheme], bits: &BTreeSet<u32>) -> Result<Figure> {
+/// Not generic, so that a notebook cell that draws it has none of it to compile.
+fn error_against_widths(tensor: &Tensor, schemes: &[Scheme], bits: &[u32]) -> Result<Figure> {
+    let bits: BTreeSet<u32> = bits.iter().copied().collect();
     let mut lines = Vec::new();
     if let Some(scheme) = schemes.iter().find(|scheme| !matches!(scheme.format(), Format::Int { .. })) {
         let reason = "its format has one width: draw integers of several";

@@ -165,6 +165,11 @@ impl Quantizer for Scheme {
     fn as_scheme(&self) -> Option<Scheme> {
         Some(*self)
     }
+
+    // The trait's own would be compiled with every notebook cell that makes a report.
+    fn by_rows(&self, _name: &str, _shape: &[usize]) -> Option<Result<(Codes, Box<dyn RowQuantizer + '_>)>> {
+        None
+    }
 }
 
 /// One row per tensor and scheme, tensors in order, under each the schemes in order. The tensors are one, several, or those of a file: any [`Source`].
@@ -193,7 +198,7 @@ impl Quantizer for Scheme {
 /// [`Error::Nothing`] without tensors or schemes; where all rows failed [`Error::At`], which says why the first did (of a report with one row its
 /// error itself); [`Error::Interrupted`] within a fraction of a second, but for calibrations that search. It says how far it is by [`crate::progress`].
 pub fn report<Q: Quantizer>(source: &(impl Source + ?Sized), schemes: &[Q]) -> Result<DataFrame> {
-    frame_of_rows(&report_rows(source, schemes)?)
+    rows::report_of(&source, &each::any(schemes))
 }
 
 /// The rows of [`report`], to serialize or to compute with.
@@ -201,8 +206,7 @@ pub fn report<Q: Quantizer>(source: &(impl Source + ?Sized), schemes: &[Q]) -> R
 /// # Errors
 /// As [`report`].
 pub fn report_rows<Q: Quantizer>(source: &(impl Source + ?Sized), schemes: &[Q]) -> Result<Vec<ReportRow>> {
-    let schemes: Vec<&dyn Quantizer> = schemes.iter().map(|scheme| scheme as &dyn Quantizer).collect();
-    rows::rows_of(&source, &schemes)
+    rows::rows_of(&source, &each::any(schemes))
 }
 
 /// A report of one scheme at each of these widths, in bits: how much error a bit buys.

@@ -101,10 +101,13 @@ pub trait Source: Sync {
     /// # Errors
     /// [`Error::NoTensor`] with the nearest names there are; as [`Source::tensor_at`].
     fn tensor(&self, name: &str) -> Result<Tensor> {
-        let infos = self.infos();
-        let index = infos.iter().position(|info| info.name == name);
-        self.tensor_at(index.ok_or_else(|| no_tensor(format!("`{name}`"), &infos))?)
+        self.tensor_at(index_of(name, &self.infos())?)
     }
+}
+
+/// The number of the first tensor of this name.
+fn index_of(name: &str, infos: &[TensorInfo]) -> Result<usize> {
+    infos.iter().position(|info| info.name == name).ok_or_else(|| no_tensor(format!("`{name}`"), infos))
 }
 
 /// The error for a tensor that a source does not have.
@@ -142,6 +145,10 @@ impl Source for [Tensor] {
             .ok_or_else(|| no_tensor(format!("number {tensor}, elements {} to {}", elements.start, elements.end), &self.infos()))
     }
 
+    fn skipped(&self) -> Vec<Skipped> {
+        Vec::new()
+    }
+
     fn held(&self, index: usize) -> Option<Tensor> {
         // Shared, not copied.
         self.get(index).cloned()
@@ -150,9 +157,14 @@ impl Source for [Tensor] {
     fn tensor_at(&self, index: usize) -> Result<Tensor> {
         self.held(index).ok_or_else(|| no_tensor(format!("number {index}"), &self.infos()))
     }
+
+    fn tensor(&self, name: &str) -> Result<Tensor> {
+        self.tensor_at(index_of(name, &self.infos())?)
+    }
 }
 
-/// What holds tensors in memory is a source as the slice of them is.
+/// What holds tensors in memory is a source as the slice of them is. Every method, also those that the trait has: a notebook cell would compile
+/// the trait's own for each array.
 macro_rules! source_of_slice {
     ($({$($generics:tt)*})? $type:ty, |$own:ident| $slice:expr) => {
         impl $(<$($generics)*>)? Source for $type {
@@ -166,6 +178,11 @@ macro_rules! source_of_slice {
                 $slice.read(tensor, elements, buffer)
             }
 
+            fn skipped(&self) -> Vec<Skipped> {
+                let $own = self;
+                $slice.skipped()
+            }
+
             fn held(&self, index: usize) -> Option<Tensor> {
                 let $own = self;
                 $slice.held(index)
@@ -174,6 +191,11 @@ macro_rules! source_of_slice {
             fn tensor_at(&self, index: usize) -> Result<Tensor> {
                 let $own = self;
                 $slice.tensor_at(index)
+            }
+
+            fn tensor(&self, name: &str) -> Result<Tensor> {
+                let $own = self;
+                $slice.tensor(name)
             }
         }
     };

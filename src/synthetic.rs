@@ -82,9 +82,14 @@ impl Synthetic {
     /// [`Error::Synthetic`] if a parameter is not finite, a width is not above 0, the fraction is outside 0 to 1 or there are
     /// more than 15 decimals; [`Error::NotFinite`] if a value is too large for the type; [`Error::Empty`] if the shape has no elements; [`Error::Shape`] if its product overflows.
     pub fn tensor<T: Real>(self, name: impl Into<String>, shape: &[usize]) -> Result<Tensor> {
-        match T::DTYPE {
-            Dtype::F32 => self.draw_tensor::<f32>(name.into(), shape),
-            Dtype::F64 => self.draw_tensor::<f64>(name.into(), shape),
+        self.tensor_of(T::DTYPE, name.into(), shape)
+    }
+
+    /// Not generic, so that a notebook cell that draws a tensor has no generator of random numbers to compile.
+    fn tensor_of(self, dtype: Dtype, name: String, shape: &[usize]) -> Result<Tensor> {
+        match dtype {
+            Dtype::F32 => self.draw_tensor::<f32>(name, shape),
+            Dtype::F64 => self.draw_tensor::<f64>(name, shape),
         }
     }
 

@@ -117,7 +117,7 @@ pub fn save_table(table: &DataFrame, path: impl AsRef<Path>) -> Result<()> {
     let path = path.as_ref();
     let mut bytes = Vec::new();
     TableFormat::of_path(path)?.write(table, &mut bytes)?;
-    std::fs::write(path, bytes).map_err(|source| Error::Write { path: path.display().to_string(), source })
+    std::fs::write(path, bytes).map_err(|error| Error::Write { path: path.display().to_string(), source: error.into() })
 }
 
 /// Reads a table that [`save_table`] wrote: equal to what it was, with the order, names and types of the columns, nulls, NaN and infinities. The sign of a

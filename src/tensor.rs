@@ -1,6 +1,7 @@
 //! `Tensor`: name, shape and finite f32 or f64 values. The gate: what is wrong with data is said here, and nowhere after.
 
 use std::fmt;
+use std::sync::Arc;
 
 use polars::prelude::{
     ChunkedArray, DataType, Float32Chunked, Float32Type, Float64Chunked, Float64Type, IntoSeries, PolarsFloatType,
@@ -210,7 +211,7 @@ real!(f64, u64, F64, Float64Chunked, 4_503_599_627_370_496.0, V::of, V);
 
 /// One contiguous, null-free chunk: polars' own buffer, so a column becomes a tensor, and a tensor a column, without a copy.
 #[doc(hidden)]
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub enum Values {
     F32(Float32Chunked),
     F64(Float64Chunked),
@@ -278,13 +279,32 @@ impl Slice<'_> {
 ///     "tensor `bad` has NaN at index 1: every value must be finite, remove or replace it first");
 /// # Ok::<(), quantlens::Error>(())
 /// ```
-#[derive(Clone)]
 pub struct Tensor {
     name: String,
     shape: Vec<usize>,
-    values: Values,
+    values: Arc<dyn Held>,
     min: f64,
     max: f64,
+}
+
+/// The values behind a table of methods: who drops or clones a tensor, as every notebook cell with one does, has nothing of polars' arrays to
+/// compile.
+trait Held: Send + Sync {
+    fn values(&self) -> &Values;
+}
+
+impl Held for Values {
+    fn values(&self) -> &Values {
+        self
+    }
+}
+
+/// Written out, for what is derived is compiled with every cell that uses it.
+impl Clone for Tensor {
+    fn clone(&self) -> Self {
+        let Self { name, shape, values, min, max } = self;
+        Self { name: name.clone(), shape: shape.clone(), values: Arc::clone(values), min: *min, max: *max }
+    }
 }
 
 impl Tensor {
@@ -346,7 +366,7 @@ impl Tensor {
             Values::F32(array) => range(&name, shape, contiguous(array))?,
             Values::F64(array) => range(&name, shape, contiguous(array))?,
         };
-        Ok(Self { name, shape: shape.to_vec(), min, max, values })
+        Ok(Self { name, shape: shape.to_vec(), min, max, values: Arc::new(values) })
     }
 
     /// The same values under another shape.
@@ -375,7 +395,7 @@ impl Tensor {
 
     /// f32 or f64.
     pub fn dtype(&self) -> Dtype {
-        match self.values {
+        match self.values.values() {
             Values::F32(_) => Dtype::F32,
             Values::F64(_) => Dtype::F64,
         }
@@ -399,7 +419,7 @@ impl Tensor {
 
     /// The values, as whichever type they are.
     pub fn as_slice(&self) -> Slice<'_> {
-        match &self.values {
+        match self.values.values() {
             Values::F32(array) => Slice::F32(contiguous(array)),
             Values::F64(array) => Slice::F64(contiguous(array)),
         }
@@ -407,7 +427,7 @@ impl Tensor {
 
     /// The values as `T`; `None` if they are of the other type.
     pub fn values<T: Real>(&self) -> Option<&[T]> {
-        T::of(&self.values)
+        T::of(self.values.values())
     }
 
     /// The values as f64, exact, in a new vector.
@@ -417,7 +437,7 @@ impl Tensor {
 
     /// The values as a column of the tensor's name, shared.
     pub fn to_series(&self) -> Series {
-        let series = match &self.values {
+        let series = match self.values.values() {
             Values::F32(array) => array.clone().into_series(),
             Values::F64(array) => array.clone().into_series(),
         };

@@ -54,9 +54,12 @@ macro_rules! cells {
 }
 cells!(bool, f64, i64, u64, String, &str);
 
-/// Quantizers of any types as one kind, so that what a table does is compiled once.
+/// Quantizers of any types as one kind, so that what a table does is compiled once, and of this too a notebook cell has only the closure.
 pub(super) fn any<Q: Quantizer>(quantizers: &[Q]) -> Vec<&dyn Quantizer> {
-    quantizers.iter().map(|quantizer| quantizer as &dyn Quantizer).collect()
+    fn collected<'a>(len: usize, at: &dyn Fn(usize) -> &'a dyn Quantizer) -> Vec<&'a dyn Quantizer> {
+        (0..len).map(at).collect()
+    }
+    collected(quantizers.len(), &|index| &quantizers[index])
 }
 
 /// What a table is about.

@@ -3,10 +3,12 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use polars::prelude::DataFrame;
+
 use super::Quantizer;
 use super::each::tensors_of;
 use super::plan::{HELD, Measured, Plan, WantedRanges};
-use super::row::ReportRow;
+use super::row::{ReportRow, frame_of_rows};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::kernels::{Job, Tally, Values, least_common_multiple};
@@ -19,6 +21,11 @@ use crate::tensor::{Real, Tensor};
 type Outcome = Result<ReportRow, Arc<Error>>;
 
 /// Not generic, so that a notebook cell that asks for a report has none of it to compile.
+pub(super) fn report_of(source: &dyn Source, quantizers: &[&dyn Quantizer]) -> Result<DataFrame> {
+    frame_of_rows(&rows_of(source, quantizers)?)
+}
+
+/// Likewise.
 pub(super) fn rows_of(source: &dyn Source, quantizers: &[&dyn Quantizer]) -> Result<Vec<ReportRow>> {
     let infos = tensors_of("report", source, quantizers)?;
     let elements = infos.iter().fold(0_usize, |total, info| total.saturating_add(info.elements()));
