@@ -4,7 +4,8 @@
 //! Nothing of it is for a notebook's author.
 
 use std::any::type_name;
-use std::fmt::{Debug, Display};
+use std::fmt::{Arguments, Debug, Display};
+use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,21 +18,40 @@ pub use crate::variables::{IsNotSend, IsSend, VariableStore, stop_if_left_behind
 const PANICKED: &str = "EVCXR_PANIC_NOTIFICATION";
 /// What a cell prints for evcxr that met an error with `?`.
 const FAILED: &str = "EVCXR_ERROR_OCCURRED";
+
 /// Runs one statement of a cell. None if it panicked or met an error.
-pub fn step<T, E>(statement: impl FnOnce() -> Result<T, E>) -> Option<T> {
-    stop_if_left_behind();
-    let mut value = None;
-    let mut statement = Some(statement);
-    catch(&mut || {
-        if let Some(statement) = statement.take() {
-            value = statement().ok();
-        }
-    });
-    value
+///
+/// It is compiled with every statement, and a cell waits for that. So it has no more in it than it must: no trait object, whose table would
+/// be compiled too.
+pub fn step<T, E, S: FnOnce() -> Result<T, E>>(statement: S) -> Option<T> {
+    /// # Safety
+    /// It points to a `Step<T, S>` that was not run before, and nobody else has it.
+    unsafe fn run<T, E, S: FnOnce() -> Result<T, E>>(step: *mut ()) {
+        // SAFETY: as the caller promises.
+        let step = unsafe { &mut *step.cast::<Step<T, S>>() };
+        // SAFETY: it is taken once.
+        let statement = unsafe { ManuallyDrop::take(&mut step.statement) };
+        let value = statement().ok();
+        // SAFETY: what is written over is `None`. An assignment would have the code to drop it.
+        unsafe { (&raw mut step.value).write(value) };
+    }
+    let mut step = Step { statement: ManuallyDrop::new(statement), value: None };
+    // SAFETY: `catch` calls what it is given once, with the pointer that it is given.
+    unsafe { catch(run::<T, E, S>, (&raw mut step).cast()) };
+    step.value
 }
 
-fn catch(statement: &mut dyn FnMut()) {
-    if catch_unwind(AssertUnwindSafe(statement)).is_err() {
+struct Step<T, S> {
+    statement: ManuallyDrop<S>,
+    value: Option<T>,
+}
+
+/// # Safety
+/// `run` may be called with `step`, once.
+unsafe fn catch(run: unsafe fn(*mut ()), step: *mut ()) {
+    stop_if_left_behind();
+    // SAFETY: as the caller promises.
+    if catch_unwind(AssertUnwindSafe(|| unsafe { run(step) })).is_err() {
         println!("{PANICKED}");
     }
 }
@@ -42,7 +62,7 @@ pub struct Failure;
 impl<T: Display> From<T> for Failure {
     #[track_caller]
     fn from(error: T) -> Self {
-        say_failure(&error.to_string(), Location::caller().line())
+        say_failure(format_args!("{error}"), Location::caller().line())
     }
 }
 
@@ -52,7 +72,7 @@ pub struct DebugFailure;
 impl<T: Debug> From<T> for DebugFailure {
     #[track_caller]
     fn from(error: T) -> Self {
-        say_failure(&format!("{error:?}"), Location::caller().line());
+        say_failure(format_args!("{error:?}"), Location::caller().line());
         Self
     }
 }
@@ -63,13 +83,13 @@ pub struct PrettyFailure;
 impl<T: Debug> From<T> for PrettyFailure {
     #[track_caller]
     fn from(error: T) -> Self {
-        say_failure(&format!("{error:#?}"), Location::caller().line());
+        say_failure(format_args!("{error:#?}"), Location::caller().line());
         Self
     }
 }
 
 /// The message, then the line of what was compiled, marked so that our session finds them on stderr.
-fn say_failure(message: &str, line: u32) -> Failure {
+fn say_failure(message: Arguments<'_>, line: u32) -> Failure {
     let text = format!("{message}\x1f\t{line}");
     eprintln!("\x1eerror {}\n{text}", text.len());
     println!("{FAILED}");

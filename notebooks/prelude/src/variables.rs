@@ -4,6 +4,9 @@
 //! with the variables that the cell had not taken from the store. That is sound for those whose type is [`Send`], whatever the old thread
 //! holds and wherever it stands: another thread may have them at any time. What is not `Send` stays with the old thread and is lost.
 //! The old thread goes no further than its statement: it waits for ever where it next begins one or asks for the store.
+//!
+//! What is generic is compiled with every cell, once for each type, and a cell waits for that more than for anything else. So the generic
+//! methods are a line or two, and the others do the work.
 
 use std::any::{Any, TypeId, type_name};
 use std::cell::RefCell;
@@ -195,12 +198,16 @@ impl VariableStore {
 
     /// A variable that was taken from the store; but if the cell has stored another of that name, that one stays.
     pub fn put_back<T: 'static>(&mut self, name: &str, value: T) {
+        self.back(name, Box::new(value));
+    }
+
+    fn back(&mut self, name: &str, value: Box<dyn Any>) {
         let mut variables = self.shared.variables();
         let taken = variables.taken.iter().position(|(taken, _)| taken == name);
         let is_send = taken.is_some_and(|index| variables.taken.swap_remove(index).1);
-        let replaced: Option<Box<dyn Any>> = match variables.stored.iter().any(|(stored, _)| *stored == name) {
-            true => Some(Box::new(value)),
-            false => variables.put(name, Box::new(value), is_send),
+        let replaced = match variables.stored.iter().any(|(stored, _)| *stored == name) {
+            true => Some(value),
+            false => variables.put(name, value, is_send),
         };
         drop(variables);
         drop(replaced);
@@ -211,18 +218,21 @@ impl VariableStore {
     }
 
     pub fn take_variable<T: 'static>(&mut self, name: &str) -> T {
-        match self.take(name).downcast() {
-            Ok(value) => *value,
-            Err(_) => panic!("the variable `{name}` has another type"),
-        }
+        let value = Box::into_raw(self.take(name, TypeId::of::<T>()));
+        // SAFETY: it comes from a box, and `take` gives only what is of this type.
+        *unsafe { Box::from_raw(value.cast::<T>()) }
     }
 
-    fn take(&mut self, name: &str) -> Box<dyn Any> {
+    fn take(&mut self, name: &str, type_id: TypeId) -> Box<dyn Any> {
         let mut variables = self.shared.variables();
         let Some(index) = variables.position(name) else {
             drop(variables);
             panic!("the variable `{name}` has gone missing");
         };
+        if (*variables.all[index].value).type_id() != type_id {
+            drop(variables);
+            panic!("the variable `{name}` has another type");
+        }
         let Variable { name, value, is_send } = variables.all.swap_remove(index);
         variables.taken.push((name, is_send));
         value
@@ -241,6 +251,13 @@ impl VariableStore {
         match value {
             Some(value) => Arc::clone(value),
             None => panic!("`{name}` has another type"),
+        }
+    }
+
+    fn note_send(&self, name: &str) {
+        let mut variables = self.shared.variables();
+        if let Some(index) = variables.position(name) {
+            variables.all[index].is_send = true;
         }
     }
 
@@ -270,10 +287,7 @@ pub trait IsSend {
 
 impl<T: Send> IsSend for Put<'_, T> {
     fn evcxr_note_send(&self) {
-        let mut variables = self.store.shared.variables();
-        if let Some(index) = variables.position(self.name) {
-            variables.all[index].is_send = true;
-        }
+        self.store.note_send(self.name);
     }
 }
 
