@@ -23,12 +23,12 @@ CELLS = [c.source for c in nbformat.read(NOTEBOOKS / "01_quantize_dequantize.ipy
 
 
 class Kernel:
-    def __init__(self, spec, env):
+    def __init__(self, spec, env, notebooks=NOTEBOOKS):
         self.manager = KernelManager(kernel_name="quantlens")
         if spec is not None:
             self.manager._kernel_spec = spec
         self.begin = time.monotonic()
-        self.manager.start_kernel(cwd=str(NOTEBOOKS), env={**os.environ, **env}, stdout=open(os.devnull, "w"), stderr=open(os.devnull, "w"))
+        self.manager.start_kernel(cwd=str(notebooks), env={**os.environ, **env}, stdout=open(os.devnull, "w"), stderr=open(os.devnull, "w"))
         self.client = self.manager.client()
         self.client.start_channels()
         self.client.kernel_info(reply=True, timeout=600)

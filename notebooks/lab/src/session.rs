@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
-use evcxr::{CommandContext, Completions, EvalCallbacks, EvalContext, EvalOutputs, Places};
+use evcxr::{CommandContext, Completions, EvalCallbacks, EvalContext, EvalOutputs, PhaseDetails, Places};
 
 use super::cell_error::{CellError, CellErrorKind, Message, said_below};
 use super::compiler;
@@ -151,8 +151,8 @@ impl Session {
         self.has_rehearsed
     }
 
-    /// Lets rust-analyzer see a first table, once: half of the time that the first `df!` of a session takes is spent on learning the types
-    /// behind it. It learns nothing from that before a cell has brought the prelude's names into scope.
+    /// Lets rust-analyzer see, once, what most notebooks do first. It learns a trait and who implements it when a method of it is first
+    /// called, which takes up to a second: of a first `df!`, a first `clone()`.
     pub fn rehearse(&mut self) {
         self.has_rehearsed = true;
         // Nothing depends on it: what fails here is asked again by the cell that needs it.
@@ -258,7 +258,7 @@ impl Session {
                 if !cell.value.is_empty() {
                     front.show(Event::Value(std::mem::take(&mut cell.value)));
                 }
-                let timing = outputs.timing.map(|time| format!("{time:.2?}"));
+                let timing = outputs.timing.map(|time| timed(time, &outputs.phases));
                 let said = said_below(&outputs.warnings, &outputs.notes, code, &self.features).into_iter().chain(timing);
                 for note in said {
                     front.show(Event::Note(note));
@@ -387,7 +387,13 @@ impl Drop for Session {
     }
 }
 
-const REHEARSED: &str = "df![\"a\" => [1.0]]?.evcxr_display";
+const REHEARSED: &str = r#"use quantlens_prelude::*;
+let numbers: Vec<f64> = vec![1.0].clone();
+let doubled = numbers.iter().map(|x| x * 2.0).collect::<Vec<_>>();
+assert_eq!(doubled, [2.0]);
+let x = Tensor::from_vec("x", numbers)?;
+report(&[x.clone()], &[Scheme::asymmetric(8)])?.select(["mse"])?;
+df!["a" => [1.0]]?.evcxr_display"#;
 const QUIET: Duration = Duration::from_millis(50);
 const FENCE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -443,4 +449,10 @@ pub fn prepare_process(directory: &Path) -> Result<()> {
         compiler::wrap_all()?;
     }
     Ok(())
+}
+
+/// What a cell's time went into.
+fn timed(whole: Duration, phases: &[PhaseDetails]) -> String {
+    let phases = phases.iter().map(|phase| format!("{} {:.2?}", phase.name.to_lowercase(), phase.duration)).collect::<Vec<_>>();
+    format!("{whole:.2?}{}{}", if phases.is_empty() { "" } else { ": " }, phases.join(", "))
 }

@@ -500,7 +500,7 @@ impl EvalContext {
         // conclude that variable changes are now applied.
         self.commit_state(state);
 
-        phases.phase_complete("Execution");
+        phases.phase_complete("Run");
         outputs.phases = phases.phases;
 
         Ok(outputs)
@@ -684,6 +684,7 @@ impl EvalContext {
         // quantlens: evcxr stops here if the type of a variable is not known, or has no name, and checks the
         // cell with `cargo check` for other errors, which goes through all dependencies once.
         self.fix_variable_types(state, &user_code, &code_info.nodes)?;
+        phases.phase_complete("Types");
         state.uses_await(&user_code);
         // In some circumstances we may need a few tries before we get the code right. Note that
         // we'll generally give up sooner than this if there's nothing left that we think we can
@@ -771,7 +772,7 @@ impl EvalContext {
         if let Ok(mut places) = self.places.lock() {
             places.add(state.build_num, state.cell, &code);
         }
-        phases.phase_complete("Final compile");
+        phases.phase_complete("Compile");
 
         let mut output = self.run_and_capture_output(state, &so_file, callbacks)?;
         output.notes = state.temporaries.iter().map(Temporary::note).collect();

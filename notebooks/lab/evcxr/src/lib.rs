@@ -40,7 +40,7 @@ pub use crate::errors::Theme;
 pub use crate::eval_context::EvalCallbacks;
 pub use crate::eval_context::EvalContext;
 pub use crate::eval_context::EvalContextOutputs;
-pub use crate::eval_context::EvalOutputs;
+pub use crate::eval_context::{EvalOutputs, PhaseDetails};
 pub use crate::extras::BuildProgress;
 pub use crate::runtime::runtime_hook;
 pub use places::Places;

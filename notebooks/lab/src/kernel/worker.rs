@@ -124,7 +124,17 @@ impl Worker {
         if let Some(work) = self.waiting.pop_front() {
             return Some(work);
         }
-        let (Ok(session), Some(message)) = (session, self.last_cell.clone()) else { return self.works.recv().ok() };
+        let Ok(session) = session else { return self.works.recv().ok() };
+        let Some(message) = self.last_cell.clone() else {
+            // While the user still reads.
+            if !session.has_rehearsed() {
+                if let Ok(work) = self.works.recv_timeout(IDLE) {
+                    return Some(work);
+                }
+                session.rehearse();
+            }
+            return self.works.recv().ok();
+        };
         let pieces = session.pieces();
         let count = ExecutionCount::new(self.count);
         let mut front = self.live(&message, count, false, false);
