@@ -54,14 +54,14 @@ fn listens(port: u16) -> bool {
     std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
 }
 
-struct Cluster {
+pub struct Cluster {
     scheduler: Process,
     port: u16,
     executors: Vec<(Process, PathBuf)>,
 }
 
 impl Cluster {
-    fn new(executors: usize, folder: &Path) -> Self {
+    pub fn new(executors: usize, folder: &Path) -> Self {
         let port = free_port();
         let scheduler =
             start(env!("CARGO_BIN_EXE_quantlens-scheduler"), &["--port", &port.to_string(), "--executor-timeout-seconds", "4"]);
@@ -81,7 +81,7 @@ impl Cluster {
         Self { scheduler, port, executors: (0..executors).map(executor).collect() }
     }
 
-    async fn context(&self) -> datafusion::prelude::SessionContext {
+    pub async fn context(&self) -> datafusion::prelude::SessionContext {
         cluster::connect(&format!("127.0.0.1:{}", self.port)).await.unwrap()
     }
 }
