@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 use jupyter_protocol::{
     ClearOutput, ErrorOutput, ExecuteInput, ExecuteReply, ExecuteRequest, ExecutionCount, ExpressionResult, JupyterMessage,
     JupyterMessageContent, ReplyError, ReplyStatus, Status,
@@ -128,10 +128,10 @@ impl Worker {
         let Some(message) = self.last_cell.clone() else {
             // While the user still reads.
             if !session.has_rehearsed() {
-                if let Ok(work) = self.works.recv_timeout(IDLE) {
-                    return Some(work);
+                match self.works.recv_timeout(IDLE) {
+                    Err(RecvTimeoutError::Timeout) => session.rehearse(),
+                    work => return work.ok(),
                 }
-                session.rehearse();
             }
             return self.works.recv().ok();
         };
