@@ -373,6 +373,7 @@ class Typed(Cells):
         self.assertIn("median of", text_of(self.kernel.ok("%%timeit\nlet v = vec![1; 100];\nv.len()")))
         self.kernel.ok(":timing")
         self.assertRegex(notes(self.kernel.ok("1"))[-1], r"^[0-9.]+m?s: types [0-9.]+[mµ]s, compile [0-9.]+m?s, run [0-9.]+[mµ]s$")
+        self.kernel.ok(":timing")
 
     def test_what_is_of_another_language_is_told_in_a_line(self):
         for code, said in [
