@@ -10,8 +10,8 @@ const PIXELS_PER_METRE: u32 = 5669;
 
 /// The file, of pixels of three bytes (red, green, blue), row by row.
 ///
-/// A chart has a few hundred colours at most, those of smoothed edges included. Up to 256 are a palette, with a byte a pixel: half the file that
-/// three bytes a pixel give, and in a twentieth of the time, for which a notebook's cell waits.
+/// A chart has a few hundred colours at most, those of smoothed edges included. Up to 256 are a palette, with a byte a pixel: some six tenths
+/// of the file that three bytes a pixel gave, and compressed in a fraction of the time, for which a notebook's cell waits.
 pub(super) fn png(rgb: &[u8], (width, height): (u32, u32)) -> Result<Vec<u8>, EncodingError> {
     let mut file = Vec::new();
     let mut encoder = Encoder::new(&mut file, width, height);
