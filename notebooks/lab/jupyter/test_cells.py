@@ -1,6 +1,7 @@
 """What works in a cell, as its user types it, and what the user is told where it does not."""
 
 import pathlib
+import platform
 import re
 import subprocess
 import tempfile
@@ -109,6 +110,12 @@ class Temporaries(Cells):
         self.assert_shows('let Some(inner) = Some(3) else { panic!("none") };\ninner', "3")
         self.assert_shows('let (one, two) = (1, String::from("b"));\nlet mut v = vec![3, 1]; let mut v = v; v.sort();\n(one, two.len(), v.len())', "(1, 1, 2)")
         self.assert_shows("(one, two, v)", '(1, "b", [1, 3])')
+
+    @pytest.mark.skipif(platform.machine() != "x86_64", reason="its instructions")
+    def test_a_vector_of_the_processor_stays(self):
+        """Of a part of the standard library that rust-analyzer is not given."""
+        self.kernel.ok("use std::arch::x86_64::*;\nlet vector = unsafe { _mm_set1_epi32(7) };")
+        self.assert_shows("unsafe { _mm_cvtsi128_si32(vector) }", "7")
 
     def test_await_needs_no_crate(self):
         self.assert_shows("async fn answer() -> i32 { 42 }\nanswer().await", "42")

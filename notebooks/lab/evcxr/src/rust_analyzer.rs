@@ -228,6 +228,13 @@ impl RustAnalyzer {
                 if let Some(own) = path.strip_prefix("ctx::") {
                     return own.to_owned();
                 }
+                // Not read: see `STD_NOT_MET`.
+                if let Some((_, name)) = path
+                    .strip_prefix("core::core_arch::")
+                    .and_then(|path| path.rsplit_once("::"))
+                {
+                    return format!("std::arch::{}::{name}", std::env::consts::ARCH);
+                }
                 self.public_path(path, here).unwrap_or_else(|| {
                     is_known.set(false);
                     path.to_owned()
@@ -304,13 +311,6 @@ impl RustAnalyzer {
                 .is_some_and(|sources| directory.starts_with(sources))
                 || seen.iter().any(|package| directory.starts_with(package))
         };
-        let tests = [
-            "coretests",
-            "alloctests",
-            "std/tests",
-            "std/benches",
-            "portable-simd",
-        ];
         let load = workspace
             .to_roots()
             .iter_mut()
@@ -320,8 +320,8 @@ impl RustAnalyzer {
                     .as_ref()
                     .filter(|sources| root.include.contains(sources))
                 {
-                    root.exclude
-                        .extend(tests.iter().map(|test| sources.join(test)));
+                    let not_met = STD_NOT_MET.iter().map(|part| sources.join(part));
+                    root.exclude.extend(not_met);
                 }
                 ra_vfs::loader::Entry::Directories(ra_vfs::loader::Directories {
                     extensions: vec!["rs".to_owned()],
@@ -497,9 +497,47 @@ impl RustAnalyzer {
     }
 }
 
+/// quantlens: parts of the standard library that no cell meets by their types: tests, vector instructions
+/// of every processor (more text than all the rest), arithmetic for processors that lack it, macros.
+const STD_NOT_MET: [&str; 10] = [
+    "alloctests",
+    "compiler-builtins",
+    "coretests",
+    "portable-simd",
+    "proc_macro",
+    "std/benches",
+    "std/tests",
+    "std_detect",
+    "stdarch",
+    "test",
+];
+
+/// quantlens: packages beneath the library and polars whose types no cell meets, and which take long to
+/// read: formats of files, syntax trees, tables of time zones, C's library, wide integers, asynchronous
+/// input. One that a cell asks for by `:dep` is read.
+const NOT_MET: [&str; 17] = [
+    "argminmax",
+    "brotli",
+    "chrono-tz",
+    "ethnum",
+    "libc",
+    "libm",
+    "num-bigint",
+    "parquet",
+    "polars-stream",
+    "raw-cpuid",
+    "regex-syntax",
+    "reqwest",
+    "signal-hook",
+    "sqlparser",
+    "tokio",
+    "unicode-normalization",
+    "zlib-rs",
+];
+
 /// quantlens: the directories of the packages whose types a cell can meet: the dependencies, theirs, and
 /// so on for this many steps. Macros that only a compiler can run, and what only they or build scripts
-/// need, are none. What rust-analyzer does not know of, rustc still does.
+/// need, are none, nor is `NOT_MET`. What rust-analyzer does not know of, rustc still does.
 fn packages_seen(workspace: &ProjectWorkspace) -> Vec<AbsPathBuf> {
     const STEPS: usize = 4;
     let ProjectWorkspaceKind::Cargo { cargo, .. } = &workspace.kind else {
@@ -518,14 +556,15 @@ fn packages_seen(workspace: &ProjectWorkspace) -> Vec<AbsPathBuf> {
     };
     let mut seen: Vec<Package> = cargo.packages().filter(|p| cargo[*p].is_member).collect();
     let mut start = 0;
-    for _ in 0..STEPS {
+    for step in 0..STEPS {
         let end = seen.len();
         for index in start..end {
             for dependency in &cargo[seen[index]].dependencies {
                 // A package that only a test or a build script needs is loaded too, if it is there: cargo's
                 // answer names few of them. Those of this name are there only for their features.
-                let is_used =
-                    !dependency.name.starts_with("features_of_") && !is_macro(&dependency.pkg);
+                let is_used = !dependency.name.starts_with("features_of_")
+                    && !is_macro(&dependency.pkg)
+                    && (step == 0 || !NOT_MET.contains(&cargo[dependency.pkg].name.as_str()));
                 if is_used && !seen.contains(&dependency.pkg) {
                     seen.push(dependency.pkg);
                 }
