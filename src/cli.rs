@@ -39,7 +39,8 @@ Examples:
   quantlens check model.safetensors --rule 'sqnr_db >= 30'    whether all rows keep a rule
   quantlens schemes                                      what a scheme may be called
 
-Files are safetensors (also an index of shards, or a folder of them), GGUF, npy, npz, ONNX, CSV and Parquet.
+Files are safetensors (also an index of shards), GGUF, a folder of shards of either, npy, npz, ONNX, CSV and Parquet.
+
 The exit status is 0; 1 if something could not be read, a row failed or a rule is broken; 2 for wrong arguments; 130 after Ctrl-C.";
 
 /// What quantization does to the tensors of a model.
@@ -72,9 +73,9 @@ enum Status {
 enum Stop {
     /// Something is wrong; what, and what to do.
     Error(String),
+    /// The arguments mean nothing; why, and what to write instead.
+    Usage(String),
     Interrupted,
-    /// Whoever reads the output has read enough, as `head` does.
-    Closed,
 }
 
 impl From<Error> for Stop {
@@ -89,7 +90,7 @@ impl From<Error> for Stop {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     if let Err(error) = notice_interrupts() {
-        eprintln!("warning: Ctrl-C ends the program at once: {error}");
+        say(&format!("warning: Ctrl-C ends the program at once: {error}"));
     }
     let status = match cli.command {
         Command::Report(args) => report::run(&args),
@@ -100,18 +101,25 @@ pub fn main() -> ExitCode {
         Command::Completions(args) => completions::run(&args),
     };
     match status {
-        Ok(Status::Done) | Err(Stop::Closed) => ExitCode::SUCCESS,
+        Ok(Status::Done) => ExitCode::SUCCESS,
         Ok(Status::PartlyFailed) => ExitCode::FAILURE,
         Err(Stop::Error(message)) => {
-            eprintln!("error: {message}");
+            say(&format!("error: {message}"));
             ExitCode::FAILURE
         }
+        Err(Stop::Usage(message)) => {
+            say(&format!("error: {message}"));
+            ExitCode::from(WRONG_ARGUMENTS)
+        }
         Err(Stop::Interrupted) => {
-            eprintln!("interrupted: nothing was written");
+            say("interrupted: nothing was written");
             ExitCode::from(INTERRUPTED)
         }
     }
 }
+
+/// As clap says it.
+const WRONG_ARGUMENTS: u8 = 2;
 
 /// 128 and the number of SIGINT, as shells say it.
 const INTERRUPTED: u8 = 130;
@@ -130,13 +138,20 @@ fn notice_interrupts() -> io::Result<()> {
     Ok(())
 }
 
-/// Writes to standard output.
+/// Writes to standard output. If whoever reads it has read enough, as `head` does, that is no failure, nor does it hide one.
 fn print(text: &str) -> Result<(), Stop> {
     let mut stdout = io::stdout().lock();
-    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|error| match error.kind() {
-        io::ErrorKind::BrokenPipe => Stop::Closed,
-        _ => Stop::Error(format!("standard output cannot be written: {error}")),
-    })
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Stop::Error(format!("standard output cannot be written: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes a line to standard error, if somebody reads it.
+fn say(line: &str) {
+    let _ = writeln!(io::stderr().lock(), "{}", terminal::visible(line));
 }
 
 /// Stops if Ctrl-C was pressed.

@@ -330,7 +330,7 @@ pub enum Error {
     GroupSize,
 
     /// An axis that the shape does not have. Axes count from 0.
-    #[error("axis {axis} does not exist in shape {shape:?}, which has {} axes, counted from 0", shape.len())]
+    #[error("axis {axis} does not exist in shape {shape:?}, whose axes are counted from 0")]
     Axis {
         /// The axis asked for.
         axis: usize,
@@ -605,7 +605,7 @@ pub enum Error {
     NeedsWhole {
         /// The calibration's name.
         calibration: String,
-        /// Elements of the tensor.
+        /// Elements of the largest block.
         elements: usize,
     },
 

@@ -208,6 +208,11 @@ impl Layout {
         self.blocks
     }
 
+    /// Elements of the largest block.
+    pub(crate) fn largest_block(&self) -> usize {
+        self.block.iter().product()
+    }
+
     /// Blocks along each axis that has several.
     pub(crate) fn blocks_on_axes(&self) -> Vec<usize> {
         (0..self.shape.len()).map(|axis| self.blocks_on(axis)).filter(|&blocks| blocks > 1).collect()

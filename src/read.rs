@@ -246,6 +246,21 @@ impl Model {
         &self.inner.contents.skipped
     }
 
+    /// Bits that an element of a tensor takes in the file, the tensors counted from 0 in the order of [`Source::infos`]: 16 for `BF16`, 4.5 for
+    /// `Q4_0` with its scales. `None` where values are written as text or compressed (CSV, Parquet), and where there is no such tensor.
+    ///
+    /// ```
+    /// # use quantlens::Model;
+    /// let header = r#"{"w":{"dtype":"BF16","shape":[2],"data_offsets":[0,4]}}"#;
+    /// let bytes = [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &[0; 4]].concat();
+    /// let model = Model::from_bytes("w.safetensors", bytes)?;
+    /// assert_eq!((model.stored_bits_per_element(0), model.stored_bits_per_element(1)), (Some(16.0), None));
+    /// # Ok::<(), quantlens::Error>(())
+    /// ```
+    pub fn stored_bits_per_element(&self, tensor: usize) -> Option<f64> {
+        self.inner.contents.entries.get(tensor)?.values.bits_per_element()
+    }
+
     fn entry(&self, tensor: usize, elements: Option<&Range<usize>>) -> Result<&Entry> {
         let entry = self.inner.contents.entries.get(tensor);
         let fits = |entry: &&Entry| elements.is_none_or(|range| range.start <= range.end && range.end <= entry.info.elements());

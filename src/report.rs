@@ -181,7 +181,8 @@ impl Quantizer for Scheme {
 /// Where a tensor cannot be quantized under a scheme, the row's `error` says why and its numbers are null; the other rows do not suffer.
 ///
 /// Tensors of a file are read piece by piece, on all threads, so that they need not fit in memory: once if blocks lie within few rows, and twice for
-/// scales over more than that. Tensors of at most 16 Mi elements, and those whose calibration needs to see all values at once, are read whole.
+/// scales over more than that. Tensors of at most 16 Mi elements are read whole. Of larger ones,
+/// a calibration that looks at all values of a block at once, such as a percentile, is an error ([`Error::NeedsWhole`]) unless blocks lie within few rows.
 ///
 /// ```
 /// # use quantlens::{Scheme, Synthetic, report};

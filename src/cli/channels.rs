@@ -4,7 +4,7 @@ use quantlens::progress::Work;
 use quantlens::{Metrics, MetricsAccumulator, Quantizer, Real, Slice, Source, Tensor, TensorInfo};
 
 use super::bar::Bar;
-use super::report::{Failures, Measured, fitting};
+use super::report::{Failures, Measured, fitting, subject};
 use super::select::{Schemes, Selection};
 use super::table::{Column, Table};
 use super::{Stop, go_on};
@@ -33,12 +33,12 @@ pub fn measure(files: &[Selection], schemes: &Schemes) -> Result<Measured, Stop>
     let total = steps.fold(0, usize::saturating_add);
     let _bar = Bar::new(total);
     let mut work = Work::new("channels", total);
-    let (mut rows, mut failures, mut left_out, mut without) = (Vec::new(), Failures::default(), 0, 0);
+    let (mut rows, mut failures, mut left_out, mut vectors) = (Vec::new(), Failures::default(), 0, 0);
     for (file, quantizers) in files.iter().zip(&fitting) {
         left_out += (schemes.quantizers.len() - quantizers.len()) * file.infos().len();
-        for (index, info) in file.infos().iter().enumerate() {
+        for (index, (info, bits)) in file.infos().iter().zip(file.stored_bits()).enumerate() {
             if info.shape.len() < 2 {
-                without += 1;
+                vectors += 1;
                 work.advance(info.elements() * quantizers.len());
                 continue;
             }
@@ -46,7 +46,7 @@ pub fn measure(files: &[Selection], schemes: &Schemes) -> Result<Measured, Stop>
             let tensor = file.tensor_at(index).map_err(|error| error.to_string());
             for quantizer in quantizers {
                 go_on()?;
-                if schemes.are_default && !Schemes::fits(*quantizer, info) {
+                if schemes.are_default && !Schemes::fits(*quantizer, info, bits) {
                     left_out += 1;
                 } else {
                     let channels =
@@ -55,7 +55,7 @@ pub fn measure(files: &[Selection], schemes: &Schemes) -> Result<Measured, Stop>
                     match channels {
                         Ok(channels) => rows.extend(channels.into_iter().map(|channel| row(Ok(channel)))),
                         Err(error) => {
-                            failures.add(error.clone(), 1);
+                            failures.add(error.clone(), 1, subject(&info.name, &quantizer.name()));
                             rows.push(row(Err(error)));
                         }
                     }
@@ -64,12 +64,12 @@ pub fn measure(files: &[Selection], schemes: &Schemes) -> Result<Measured, Stop>
             }
         }
     }
-    if rows.is_empty() && without > 0 {
+    if rows.is_empty() && vectors > 0 {
         return Err(Stop::Error(
             "no tensor that was asked for has channels: they have fewer than two axes, leave out --channels".to_owned(),
         ));
     }
-    Ok(Measured { table: table_of(&rows), failures, schemes: schemes.names(), left_out, vectors: 0 })
+    Ok(Measured { table: table_of(&rows), failures, schemes: schemes.names(), left_out, vectors })
 }
 
 fn row(file: &Selection, info: &TensorInfo, quantizer: &dyn Quantizer, channel: Result<Channel, String>) -> Row {

@@ -1,8 +1,9 @@
 //! `quantlens check`.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use polars::prelude::DataFrame;
+use polars::prelude::{DataFrame, DataType};
 use quantlens::{Comparison, Operand, Rule, check, is_saved_table, load_table};
 
 use super::output::{self, Output};
@@ -10,16 +11,16 @@ use super::report::measure;
 use super::select::{Schemes, select};
 use super::table::{Cell, Column, Table};
 use super::terminal::{self, Shown};
-use super::{Status, Stop, count, go_on, print};
+use super::{Status, Stop, count, go_on, print, say};
 
 const EXAMPLES: &str = r#"Examples:
   quantlens check model.safetensors --rule 'sqnr_db >= 30 where scheme == "int8-sym-axis0"'
-  quantlens check model.safetensors --scheme nvfp4,mxfp4 --rule 'sqnr_db >= 16' --rule 'bits_per_element <= 4.6'
-  quantlens check report.json --rule 'max_abs_error < 0.01 where tensor == "lm_head.weight" and bits <= 8'
+  quantlens check model.safetensors --tensor '*.weight' --scheme nvfp4,mxfp4 --rule 'sqnr_db >= 16'
+  quantlens check report.json --rule 'max_abs_error < 0.01 where tensor == "lm_head.weight"'
 
-A rule compares a column of the report with a number or a text in double quotes, by >=, <=, >, <, == or !=, in all rows or in those
-where other conditions hold. A value that is not known (a row that failed, NaN) breaks it, and so does a rule that is about no row.
-The exit status is 0 if all rules are kept, and 1 if one is broken."#;
+A rule compares a column of the report with a number or a text in double quotes, by >=, <=, >, <, == or !=, in all rows or in those where other conditions hold: `where … and …`. A value that is not known (of a row that failed, or NaN) breaks it, and so does a rule that is about no row. It is about tensors of one axis, too (biases, norms), which `quantlens report` does not list: choose others by --tensor.
+
+The exit status is 0 if all rules are kept; 1 if one is broken or a row failed."#;
 
 /// Tell which rows of a report break a rule.
 ///
@@ -46,15 +47,19 @@ pub struct Args {
 }
 
 const SHOWN: Shown = Shown {
-    order: &["file", "tensor", "scheme", "metric", "value", "bound", "rule"],
-    importance: &["tensor", "scheme", "metric", "value", "bound", "file", "rule"],
+    order: &["file", "tensor", "channel", "scheme", "metric", "value", "bound", "rule"],
+    importance: &["tensor", "scheme", "metric", "value", "bound", "channel", "file", "rule"],
+    essential: 7,
 };
 
 /// A row that breaks a rule, or a rule that is about no row.
 struct Broken {
     file: String,
     rule: String,
+    /// In the report, from 0; `None` of a rule that is about none.
+    row: Option<usize>,
     tensor: Option<String>,
+    channel: Option<i64>,
     scheme: Option<String>,
     metric: String,
     value: Option<String>,
@@ -62,33 +67,52 @@ struct Broken {
 }
 
 pub fn run(args: &Args) -> Result<Status, Stop> {
-    if let Some(output) = &args.output {
-        output::check(output.path())?;
-    }
+    output::check(args.output.iter().map(Output::path), &args.files)?;
     let names = schemes_of(args)?;
-    let (mut broken, mut rows) = (Vec::new(), 0);
-    let mut status = Status::Done;
+    let (mut broken, mut rows, mut failed) = (Vec::new(), 0, 0);
     for file in &args.files {
-        let report = report_of(file, args, &names)?;
+        let (report, failures) = report_of(file, args, &names)?;
         go_on()?;
         rows += report.height();
+        failed += failures;
         broken.extend(broken_in(file, &report, &args.rules)?);
     }
     if let Some(output) = &args.output {
         output.write(&table_of(&broken))?;
     }
+    let rules = count(args.rules.len(), "rule");
     if broken.is_empty() {
-        print(&format!("{} kept by {}\n", count(args.rules.len(), "rule"), count(rows, "row")))?;
+        print(&format!("{rules} kept by {}\n", count(rows, "row")))?;
     } else {
-        let mut table = table_of(&broken);
-        table.columns.retain(|column| args.files.len() > 1 || column.name != "file");
-        print(&terminal::text_of(&table, &SHOWN, terminal::width()))?;
+        print_broken(&broken, args.files.len())?;
         let is_broken = |rule: &&Rule| broken.iter().any(|broken| broken.rule == rule.to_string());
-        let rules = args.rules.iter().filter(is_broken).count();
-        eprintln!("error: {rules} of {} broken, by {} of {}", count(args.rules.len(), "rule"), broken.len(), count(rows, "row"));
-        status = Status::PartlyFailed;
+        let breaking: BTreeSet<_> = broken.iter().filter_map(|broken| Some((&broken.file, broken.row?))).collect();
+        let by = match breaking.len() {
+            0 => String::new(),
+            number => format!(", by {number} of {}", count(rows, "row")),
+        };
+        say(&format!("error: {} of {rules} broken{by}", args.rules.iter().filter(is_broken).count()));
     }
-    Ok(status)
+    if failed > 0 {
+        say(&format!("error: {} failed", count(failed, "row")));
+    }
+    Ok(if broken.is_empty() && failed == 0 { Status::Done } else { Status::PartlyFailed })
+}
+
+/// The rows that break rules as a table, then the rules that are about no row.
+fn print_broken(broken: &[Broken], files: usize) -> Result<(), Stop> {
+    let mut table = table_of(broken);
+    let rows: Vec<usize> = (0..broken.len()).filter(|&number| broken[number].row.is_some()).collect();
+    table.columns.retain(|column| files > 1 || column.name != "file");
+    table.columns.retain(|column| column.name != "channel" || broken.iter().any(|broken| broken.channel.is_some()));
+    if !rows.is_empty() {
+        print(&terminal::text_of(&table.at(&rows), &SHOWN, terminal::width()))?;
+    }
+    for Broken { file, rule, .. } in broken.iter().filter(|broken| broken.row.is_none()) {
+        let of_file = if files > 1 { format!(" of `{file}`") } else { String::new() };
+        say(&format!("no row{of_file} is what the rule is about: {rule}"));
+    }
+    Ok(())
 }
 
 /// The schemes that models are measured under; none are those of a report.
@@ -111,8 +135,8 @@ fn schemes_of(args: &Args) -> Result<Vec<String>, Stop> {
     }
 }
 
-/// A report that was saved, or is measured now.
-fn report_of(file: &Path, args: &Args, names: &[String]) -> Result<DataFrame, Stop> {
+/// A report that was saved, or is measured now; and how many of its rows failed now.
+fn report_of(file: &Path, args: &Args, names: &[String]) -> Result<(DataFrame, usize), Stop> {
     if is_saved_table(file) {
         if !args.scheme.is_empty() || !args.tensor.is_empty() {
             return Err(Stop::Error(format!(
@@ -120,43 +144,47 @@ fn report_of(file: &Path, args: &Args, names: &[String]) -> Result<DataFrame, St
                 file.display()
             )));
         }
-        return Ok(load_table(file)?);
+        return Ok((load_table(file)?, 0));
     }
     let files = select(std::slice::from_ref(&file.to_owned()), &args.tensor)?;
     let measured = measure(&files, &Schemes::new(names)?, None)?;
-    eprint!("{}", measured.failures.text());
-    measured.table.frame()
+    let lines = measured.failures.lines("see what `quantlens report` says");
+    lines.iter().chain(&measured.missing(&files)).for_each(|line| say(line));
+    Ok((measured.table.frame()?, measured.failures.rows))
 }
 
 fn broken_in(file: &Path, report: &DataFrame, rules: &[Rule]) -> Result<Vec<Broken>, Stop> {
     let failed = |error: quantlens::Error| Stop::Error(format!("{}: {error}", file.display()));
+    let channels = report.column("channel").and_then(|column| column.cast(&DataType::Int64)).ok();
+    let channels = channels.as_ref().and_then(|column| column.i64().ok());
     let mut all = Vec::new();
     for rule in rules {
         let condition = &rule.condition;
-        let row = |tensor: Option<&str>, scheme: Option<&str>, value: Option<String>| Broken {
+        let about = |row: Option<usize>, tensor: Option<&str>, scheme: Option<&str>, value: Option<String>| Broken {
             file: file.display().to_string(),
             rule: rule.to_string(),
+            row,
             tensor: tensor.map(str::to_owned),
+            channel: row.and_then(|row| channels?.get(row)),
             scheme: scheme.map(str::to_owned),
             metric: condition.column.clone(),
             value,
             bound: format!("{} {}", condition.comparison, condition.operand),
         };
         if rule.rows(report).map_err(failed)?.is_empty() {
-            all.push(row(Some("no row"), None, None));
+            all.push(about(None, None, None, None));
         }
         let names = ["tensor", "scheme", "row", "value"];
         let broken = Table::of_frame(&check(report, std::slice::from_ref(rule)).map_err(failed)?, &names)?;
         for number in 0..broken.height() {
+            let row = broken.number("row", number) as usize;
             let text = |name: &str| Some(broken.text(name, number)).filter(|text| !text.is_empty());
             let value = match broken.cell("value", number) {
                 Cell::Real(value) => value.to_string(),
                 // A text, or nothing.
-                _ => {
-                    text_at(report, &condition.column, broken.number("row", number) as usize).unwrap_or_else(|| "null".to_owned())
-                }
+                _ => text_at(report, &condition.column, row).unwrap_or_else(|| "null".to_owned()),
             };
-            all.push(row(text("tensor"), text("scheme"), Some(value)));
+            all.push(about(Some(row), text("tensor"), text("scheme"), Some(value)));
         }
     }
     Ok(all)
@@ -171,7 +199,9 @@ fn table_of(broken: &[Broken]) -> Table {
     let text = |name, value: fn(&Broken) -> Option<String>| Column::text(name, broken.iter().map(value));
     Table::new(vec![
         text("file", |broken| Some(broken.file.clone())),
+        Column::whole("row", broken.iter().map(|broken| broken.row.map(|row| row as i64))),
         text("tensor", |broken| broken.tensor.clone()),
+        Column::whole("channel", broken.iter().map(|broken| broken.channel)),
         text("scheme", |broken| broken.scheme.clone()),
         text("metric", |broken| Some(broken.metric.clone())),
         text("value", |broken| broken.value.clone()),

@@ -8,12 +8,12 @@ use rayon::prelude::*;
 
 use super::bar::Bar;
 use super::output::{self, Output};
-use super::report::Failures;
+use super::report::{Failures, OTHERS};
 use super::select::{Selection, select};
 use super::table::{Column, Table};
 use super::tensors::{TILE, TILES};
 use super::terminal::{self, Shown};
-use super::{Status, Stop, count, go_on, print};
+use super::{Status, Stop, count, go_on, print, say};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -72,6 +72,7 @@ const SHOWN: Shown = Shown {
         "cosine",
         "mean_error",
     ],
+    essential: 3,
 };
 
 /// A tensor in both files.
@@ -81,9 +82,7 @@ struct Pair {
 }
 
 pub fn run(args: &Args) -> Result<Status, Stop> {
-    if let Some(output) = &args.output {
-        output::check(output.path())?;
-    }
+    output::check(args.output.iter().map(Output::path), &[args.reference.clone(), args.approximation.clone()])?;
     let a = select(std::slice::from_ref(&args.reference), &args.tensor)?;
     let b = select(std::slice::from_ref(&args.approximation), &[])?;
     let (Some(a), Some(b)) = (a.first(), b.first()) else { return Ok(Status::Done) };
@@ -107,7 +106,7 @@ pub fn run(args: &Args) -> Result<Status, Stop> {
     for pair in &pairs {
         let outcome = between(a, b, pair, &mut work)?;
         if let Err(error) = &outcome {
-            failures.add(error.clone(), 1);
+            failures.add(error.clone(), 1, format!("`{}`", pair.a.1.name));
         }
         outcomes.push(outcome);
     }
@@ -128,14 +127,14 @@ pub fn run(args: &Args) -> Result<Status, Stop> {
     for (file, names) in [(a, &only[0]), (b, &only[1])] {
         if let Some(first) = names.first() {
             let more = if names.len() > 1 { format!(" and {} more", names.len() - 1) } else { String::new() };
-            eprintln!("Only in `{}`: `{first}`{more}", file.name());
+            say(&format!("Only in `{}`: `{first}`{more}", file.name()));
         }
     }
     if failures.rows == 0 {
         return Ok(Status::Done);
     }
-    eprint!("{}", failures.text());
-    eprintln!("error: {} of {} failed", failures.rows, count(table.height(), "row"));
+    failures.lines(OTHERS).iter().for_each(|line| say(line));
+    say(&format!("error: {} of {} failed", failures.rows, count(table.height(), "row")));
     Ok(Status::PartlyFailed)
 }
 

@@ -6,7 +6,7 @@ use quantlens::{Figure, plot};
 
 use super::summary::Summary;
 use super::table::Table;
-use super::terminal::shortened;
+use super::terminal::end_of;
 use super::{Stop, count};
 
 /// Median error against all bits stored, a point for each scheme; `None` if there are not two that lose something.
@@ -84,7 +84,7 @@ pub fn worst_tensors(table: &Table, summaries: &[Summary]) -> Option<Figure> {
     })?;
     let title = format!(
         "{} suffers most: {sqnr_db:.1} dB under {}, {:.1} dB below the median",
-        shortened(name, 60),
+        end_of(name, 60),
         drawn[scheme].scheme,
         -below
     );
@@ -98,7 +98,7 @@ pub fn worst_tensors(table: &Table, summaries: &[Summary]) -> Option<Figure> {
             tensors.len()
         ))
         .axes("SQNR (dB)", "")
-        .rows(tensors.iter().map(|tensor| shortened(&tensor.name, 44)));
+        .rows(tensors.iter().map(|tensor| end_of(&tensor.name, 44)));
     for (index, one) in drawn.iter().enumerate() {
         let of_scheme = |(row, tensor): (usize, &Suffering)| {
             let points = tensor.points.iter().filter(|point| point.0 == index);

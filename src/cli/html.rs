@@ -3,7 +3,7 @@
 use quantlens::{Figure, Source};
 
 use super::figures;
-use super::report::{Measured, first_of_each, without_file};
+use super::report::{Measured, OTHERS, first_of_each, without_file};
 use super::select::Selection;
 use super::summary::{self, Summary};
 use super::table::{Cell, Table};
@@ -148,20 +148,11 @@ fn notes(measured: &Measured, files: &[Selection]) -> String {
     let mut html = String::new();
     if measured.failures.rows > 0 {
         html += &format!("<h2>{} failed</h2>\n<ul>\n", count(measured.failures.rows, "row"));
-        html += &measured.failures.text().lines().map(|line| format!("<li>{}</li>\n", escape(line))).collect::<String>();
+        html += &measured.failures.lines(OTHERS).iter().map(|line| format!("<li>{}</li>\n", escape(line))).collect::<String>();
         html += "</ul>\n";
     }
-    if measured.left_out > 0 {
-        html += &format!(
-            "<p class=\"note\">{} left out, where one of the default schemes does not fit or costs as much as the values.</p>\n",
-            count(measured.left_out, "row")
-        );
-    }
-    if measured.vectors > 0 {
-        html += &format!(
-            "<p class=\"note\">{} with one axis (biases, norms) not listed: <code>--tensor '*'</code> lists all.</p>\n",
-            count(measured.vectors, "tensor")
-        );
+    for line in measured.not_listed() {
+        html += &format!("<p class=\"note\">{}</p>\n", escape(&line));
     }
     let skipped: Vec<_> = files.iter().flat_map(Source::skipped).collect();
     if !skipped.is_empty() {

@@ -10,7 +10,7 @@ use super::output::{self, Output};
 use super::select::{DEFAULT, Schemes, Selection, select};
 use super::table::{Column, Table, Values};
 use super::terminal::{self, Shown};
-use super::{Status, Stop, channels, count, go_on, html, print, summary};
+use super::{Status, Stop, channels, count, go_on, html, print, say, summary};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -22,8 +22,7 @@ Examples:
   quantlens report model-folder/ --html report.html
   quantlens report layer1.npy layer2.npy --output report.ndjson
 
-A row says how far the values of a tensor that come back under a scheme are from those stored (sqnr_db: the signal's power
-over the error's, in decibels; higher is better), and what an element really costs (bits_per_element: with scales and padding).";
+A row says how far the values of a tensor that come back under a scheme are from those stored (sqnr_db: the signal's power over the error's, in decibels; higher is better), and what an element really costs (bits_per_element: with scales and padding).";
 
 /// Tell which tensors suffer under which scheme.
 ///
@@ -31,7 +30,7 @@ over the error's, in decibels; higher is better), and what an element really cos
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Model files, folders of safetensors, or indices of shards.
+    /// Model files, folders of shards, or indices of shards.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// How to quantize; several by commas or by repeating it. `quantlens schemes` lists names. Without it, eight schemes of 8 and 4
@@ -132,11 +131,13 @@ pub const SHOWN: Shown = Shown {
         "code_entropy_bits",
         "cosine",
     ],
+    essential: 5,
 };
 
 const SUMMARY: Shown = Shown {
-    order: &["scheme", "bits_per_element", "rows", "median_sqnr_db", "worst_sqnr_db", "worst_tensor"],
-    importance: &["scheme", "worst_sqnr_db", "worst_tensor", "median_sqnr_db", "bits_per_element", "rows"],
+    order: &["scheme", "bits_per_element", "rows", "median_sqnr_db", "worst_sqnr_db", "worst_tensor", "worst_channel"],
+    importance: &["scheme", "worst_sqnr_db", "worst_tensor", "worst_channel", "median_sqnr_db", "bits_per_element", "rows"],
+    essential: 4,
 };
 
 /// What was measured.
@@ -149,7 +150,7 @@ pub struct Measured {
     pub schemes: Vec<String>,
     /// Tensors that the default schemes are left out for, with how many of them.
     pub left_out: usize,
-    /// Tensors of one axis that are measured, but not listed.
+    /// Tensors of one axis that are not listed: measured, but for channels, which they have none of.
     pub vectors: usize,
 }
 
@@ -157,65 +158,78 @@ pub struct Measured {
 #[derive(Default)]
 pub struct Failures {
     pub rows: usize,
-    reasons: Vec<(String, usize)>,
+    reasons: Vec<Reason>,
+}
+
+struct Reason {
+    text: String,
+    rows: usize,
+    /// The first of them: a tensor under a scheme, a tensor, a file.
+    first: String,
 }
 
 impl Failures {
-    pub fn add(&mut self, reason: String, rows: usize) {
+    pub fn add(&mut self, reason: String, rows: usize, first: String) {
         self.rows += rows;
-        match self.reasons.iter_mut().find(|(known, _)| *known == reason) {
-            Some((_, count)) => *count += rows,
-            None => self.reasons.push((reason, rows)),
+        match self.reasons.iter_mut().find(|known| known.text == reason) {
+            Some(known) => known.rows += rows,
+            None => self.reasons.push(Reason { text: reason, rows, first }),
         }
     }
 
-    /// The first few reasons, each on a line.
-    pub fn text(&self) -> String {
+    /// The first few reasons, each a line, and where to find the others.
+    pub fn lines(&self, others: &str) -> Vec<String> {
         const SHOWN: usize = 5;
-        let mut text = String::new();
-        for (reason, rows) in self.reasons.iter().take(SHOWN) {
-            text += &format!("failed: {reason} ({})\n", count(*rows, "row"));
+        let line = |Reason { text, rows, first }: &Reason| {
+            let whose = if *rows == 1 { first.clone() } else { format!("{rows} rows, the first is {first}") };
+            format!("failed: {text} ({whose})")
+        };
+        let mut lines: Vec<String> = self.reasons.iter().take(SHOWN).map(line).collect();
+        let rows: usize = self.reasons.iter().skip(SHOWN).map(|reason| reason.rows).sum();
+        if rows > 0 {
+            lines.push(format!("failed: {} for other reasons: {others}", count(rows, "more row")));
         }
-        if self.reasons.len() > SHOWN {
-            text += &format!(
-                "failed: {} for other reasons: see the column `error` of --output\n",
-                count(self.reasons.len() - SHOWN, "more row")
-            );
-        }
-        text
+        lines
     }
 
-    pub fn first(&self) -> Option<&str> {
-        self.reasons.first().map(|(reason, _)| reason.as_str())
+    pub fn first(&self) -> Option<String> {
+        self.reasons.first().map(|reason| format!("{} ({})", reason.text, reason.first))
     }
 }
 
+/// How a failed row is named.
+pub fn subject(tensor: &str, scheme: &str) -> String {
+    format!("`{tensor}` under `{scheme}`")
+}
+
+/// Where a report has what a few lines have no room for.
+pub const OTHERS: &str = "see the column `error` of --output";
+
 pub fn run(args: &Args) -> Result<Status, Stop> {
     let schemes = Schemes::new(&args.scheme)?;
-    let files = select(&args.files, &args.tensor)?;
     // Before work that takes long.
-    for path in args.output.iter().map(Output::path).chain(args.html.as_deref()) {
-        output::check(path)?;
-    }
+    args.check_sort()?;
+    output::check(args.output.iter().map(Output::path).chain(args.html.as_deref()), &args.files)?;
+    let files = select(&args.files, &args.tensor)?;
     let mut measured =
         if args.channels { channels::measure(&files, &schemes)? } else { measure(&files, &schemes, args.cluster())? };
     go_on()?;
     let (all, failed) = (measured.table.height(), measured.failures.rows);
     if all == 0 || failed == all {
         let nothing = "none of the default schemes fits a tensor that was asked for: name one with --scheme";
-        return Err(Stop::Error(measured.failures.first().unwrap_or(nothing).to_owned()));
+        return Err(Stop::Error(measured.failures.first().unwrap_or_else(|| nothing.to_owned())));
     }
     if let Some(output) = &args.output {
         // As they stand in the file, unless asked for otherwise.
         let Measured { table, schemes, .. } = &measured;
-        let sorted = args.sort.as_deref().map(|sort| order(table, schemes, Some(sort))).transpose()?;
+        let sorted = args.sort.as_deref().map(|sort| order(table, schemes, Some(sort)));
         output.write(&sorted.map_or_else(|| table.clone(), |sorted| table.at(&sorted)))?;
     }
-    if args.tensor.is_empty() {
+    if args.tensor.is_empty() && !args.channels {
         measured.leave_out_vectors();
     }
-    let Measured { table, failures, schemes, left_out, vectors } = &measured;
-    let order = order(table, schemes, args.sort.as_deref())?;
+    let Measured { table, failures, schemes, .. } = &measured;
+    let order = order(table, schemes, args.sort.as_deref());
     let summaries = summary::by_scheme(table, schemes);
     if let Some(path) = &args.html {
         let page = html::page(&measured, &files, &summaries, &order)?;
@@ -233,26 +247,15 @@ pub fn run(args: &Args) -> Result<Status, Stop> {
     print(&text)?;
 
     if printed.len() < order.len() {
-        eprintln!("The {} worst of each scheme, {} of {} rows: --rows 0 prints all.", args.rows, printed.len(), order.len());
+        let which = if args.rows == 1 { "worst".to_owned() } else { format!("{} worst", args.rows) };
+        say(&format!("The {which} of each scheme, {} of {} rows: --rows 0 prints all.", printed.len(), order.len()));
     }
-    if *vectors > 0 {
-        eprintln!("{} with one axis (biases, norms) not listed: --tensor '*' lists all.", count(*vectors, "tensor"));
-    }
-    if *left_out > 0 {
-        eprintln!(
-            "{} left out where one of the default schemes does not fit, or costs as much as the values: name schemes to see why.",
-            count(*left_out, "row")
-        );
-    }
-    let skipped: usize = files.iter().map(|file| file.skipped().len()).sum();
-    if skipped > 0 {
-        eprintln!("{} of the files skipped: `quantlens tensors` says why.", count(skipped, "part"));
-    }
+    measured.missing(&files).iter().for_each(|line| say(line));
     if failures.rows == 0 {
         return Ok(Status::Done);
     }
-    eprint!("{}", failures.text());
-    eprintln!("error: {failed} of {} failed", count(all, "row"));
+    failures.lines(OTHERS).iter().for_each(|line| say(line));
+    say(&format!("error: {failed} of {} failed", count(all, "row")));
     Ok(Status::PartlyFailed)
 }
 
@@ -269,23 +272,48 @@ impl Measured {
             (self.vectors, self.table) = (names.len(), table.at(&rows));
         }
     }
+
+    /// What of the files no row is about, each a line.
+    pub fn missing(&self, files: &[Selection]) -> Vec<String> {
+        let mut lines = self.not_listed();
+        let skipped: usize = files.iter().map(|file| file.skipped().len()).sum();
+        if skipped > 0 {
+            lines.push(format!("{} of the files skipped: `quantlens tensors` says why.", count(skipped, "part")));
+        }
+        lines
+    }
+
+    /// What of the tensors no row is about, each a line.
+    pub fn not_listed(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        if self.vectors > 0 {
+            let why = match self.table.column("channel") {
+                Some(_) => "fewer than two axes not listed: they have no channels, leave out --channels",
+                None => "one axis (biases, norms) not listed: --tensor '*' lists all",
+            };
+            lines.push(format!("{} with {why}.", count(self.vectors, "tensor")));
+        }
+        if self.left_out > 0 {
+            lines.push(format!(
+                "{} left out where one of the default schemes does not fit, or costs as much as the values: name schemes to see why.",
+                count(self.left_out, "row")
+            ));
+        }
+        lines
+    }
 }
 
 /// The rows that were measured, worst first.
-fn order(table: &Table, schemes: &[String], sort: Option<&str>) -> Result<Vec<usize>, Stop> {
+fn order(table: &Table, schemes: &[String], sort: Option<&str>) -> Vec<usize> {
     let mut rows: Vec<usize> = (0..table.height()).filter(|&row| table.text("error", row).is_empty()).collect();
     match sort {
-        Some(name) if table.column(name).is_none() => {
-            let names: Vec<&str> = table.columns.iter().map(|column| column.name).collect();
-            return Err(Stop::Error(format!("there is no column `{name}` here to sort by: there are {}", names.join(", "))));
-        }
         Some(name) => table.worst_first(name, &mut rows),
         None => {
             table.worst_first("sqnr_db", &mut rows);
             rows.sort_by_key(|&row| schemes.iter().position(|scheme| *scheme == table.text("scheme", row)));
         }
     }
-    Ok(rows)
+    rows
 }
 
 /// So many rows of each scheme, or all.
@@ -306,6 +334,18 @@ pub fn without_file(table: &Table, files: &[Selection]) -> Table {
 }
 
 impl Args {
+    /// Whether there will be such a column.
+    fn check_sort(&self) -> Result<(), Stop> {
+        let names = if self.channels { channels::column_names() } else { column_names() };
+        match self.sort.as_deref() {
+            Some(name) if name != "file" && !names.contains(&name) => {
+                let names = names.join(", ");
+                Err(Stop::Usage(format!("there is no column `{name}` here to sort by: there are file, {names}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The scheduler of the cluster to measure on.
     fn cluster(&self) -> Option<&str> {
         #[cfg(feature = "cluster")]
@@ -342,20 +382,22 @@ pub fn measure(files: &[Selection], schemes: &Schemes, cluster: Option<&str>) ->
             Ok(found) => found,
             // All of this file; there may be others.
             Err(Stop::Error(reason)) => {
-                measured.failures.add(format!("{}: {reason}", file.name()), infos.len() * quantizers.len());
+                measured.failures.add(reason, infos.len() * quantizers.len(), format!("in `{}`", file.name()));
                 continue;
             }
             Err(stop) => return Err(stop),
         };
-        let subjects = infos.iter().flat_map(|info| quantizers.iter().map(move |quantizer| (info, quantizer)));
-        for (row, (info, quantizer)) in found.into_iter().zip(subjects) {
-            if schemes.are_default && !Schemes::fits(quantizer, info) {
+        let stored_bits = file.stored_bits();
+        let tensors = infos.iter().zip(stored_bits);
+        let subjects = tensors.flat_map(|(info, bits)| quantizers.iter().map(move |quantizer| (info, bits, quantizer)));
+        for (row, (info, bits, quantizer)) in found.into_iter().zip(subjects) {
+            if schemes.are_default && !Schemes::fits(*quantizer, info, bits) {
                 measured.left_out += 1;
                 continue;
             }
             if let Some(error) = &row.error {
-                let of_file = if files.len() > 1 { format!("{}: ", file.name()) } else { String::new() };
-                measured.failures.add(format!("{of_file}{error}"), 1);
+                let of_file = if files.len() > 1 { format!(" in `{}`", file.name()) } else { String::new() };
+                measured.failures.add(error.clone(), 1, subject(&row.tensor, &row.scheme) + &of_file);
             }
             names.push(Some(file.name()));
             rows.push(row);
@@ -368,9 +410,11 @@ pub fn measure(files: &[Selection], schemes: &Schemes, cluster: Option<&str>) ->
 
 /// The default schemes that fit none of a file's tensors are not measured at all; those that were asked for are, and say why not.
 pub fn fitting<'a>(file: &Selection, schemes: &'a Schemes) -> Vec<&'a dyn Quantizer> {
-    let infos = file.infos();
+    let (infos, stored_bits) = (file.infos(), file.stored_bits());
+    let fits_one =
+        |quantizer: &dyn Quantizer| infos.iter().zip(&stored_bits).any(|(info, bits)| Schemes::fits(quantizer, info, *bits));
     let quantizers = schemes.quantizers.iter().map(|quantizer| &**quantizer);
-    quantizers.filter(|quantizer| !schemes.are_default || infos.iter().any(|info| Schemes::fits(*quantizer, info))).collect()
+    quantizers.filter(|quantizer| !schemes.are_default || fits_one(*quantizer)).collect()
 }
 
 const _: () = assert!(DEFAULT.len() == 8, "the help says eight");

@@ -34,6 +34,11 @@ impl Selection {
         &self.numbers
     }
 
+    /// Bits that a value of each tensor takes where it is; `None` where that is not told by its kind, as in CSV.
+    pub fn stored_bits(&self) -> Vec<Option<f64>> {
+        self.numbers.iter().map(|&number| self.model.stored_bits_per_element(number)).collect()
+    }
+
     pub fn elements(&self) -> usize {
         self.infos().iter().map(TensorInfo::elements).sum()
     }
@@ -146,7 +151,7 @@ impl Schemes {
         }
         let mut quantizers: Vec<Box<dyn Quantizer>> = Vec::new();
         for name in names {
-            let one = quantizer(name).map_err(|error| Stop::Error(format!("{error}{}", meant(name))))?;
+            let one = scheme(name).map_err(Stop::Usage)?;
             if !quantizers.iter().any(|other| other.name() == one.name()) {
                 quantizers.push(one);
             }
@@ -159,14 +164,24 @@ impl Schemes {
     }
 
     /// Whether it makes sense to measure a tensor so, where nobody asked for it: the shape must fit, and the codes with their
-    /// scales must cost less than the values do.
-    pub fn fits(quantizer: &dyn Quantizer, info: &TensorInfo) -> bool {
-        let width = match info.dtype {
+    /// scales must cost less than the values do as they are stored. Where these are quantized already, less than as they are computed.
+    pub fn fits(quantizer: &dyn Quantizer, info: &TensorInfo, stored_bits: Option<f64>) -> bool {
+        let computed = match info.dtype {
             Dtype::F32 => 32.0,
             Dtype::F64 => 64.0,
         };
+        let width = stored_bits.filter(|bits| *bits >= 16.0).unwrap_or(computed);
         quantizer.bits_per_element(&info.shape, info.dtype).is_ok_and(|bits| bits < width)
     }
+}
+
+/// The quantizer of this name, as it is written or in small letters, as ggml's types are not.
+fn scheme(name: &str) -> Result<Box<dyn Quantizer>, String> {
+    if name.is_empty() {
+        return Err("there is no name where --scheme has one: take the comma away".to_owned());
+    }
+    let found = quantizer(name).or_else(|error| quantizer(&name.to_lowercase()).map_err(|_| error));
+    found.map_err(|error| format!("{error}{}", meant(name)))
 }
 
 /// Which scheme may be meant by a name that is none.

@@ -71,12 +71,17 @@ fn median(mut numbers: Vec<f64>) -> f64 {
 pub fn table_of(summaries: &[Summary], table: &Table) -> Table {
     let worst =
         |name: &'static str| summaries.iter().map(move |summary| summary.worst.map(|row| table.text(name, row).to_owned()));
-    Table::new(vec![
+    let mut columns = vec![
         Column::text("scheme", summaries.iter().map(|summary| Some(summary.scheme.clone()))),
         Column::real("bits_per_element", summaries.iter().map(|summary| Some(summary.bits_per_element))),
         Column::whole("rows", summaries.iter().map(|summary| Some(summary.rows as i64))),
         Column::real("median_sqnr_db", summaries.iter().map(|summary| Some(summary.median_sqnr_db))),
         Column::real("worst_sqnr_db", summaries.iter().map(|summary| summary.worst.map(|row| table.number("sqnr_db", row)))),
         Column::text("worst_tensor", worst("tensor")),
-    ])
+    ];
+    if table.column("channel").is_some() {
+        let channel = |row: usize| table.number("channel", row) as i64;
+        columns.push(Column::whole("worst_channel", summaries.iter().map(|summary| summary.worst.map(channel))));
+    }
+    Table::new(columns)
 }

@@ -3,6 +3,7 @@
 use polars::prelude::{DataFrame, DataType, IntoColumn, NamedFrom, Series};
 
 use super::Stop;
+use super::terminal::visible;
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Values {
@@ -152,7 +153,8 @@ impl Table {
     }
 
     /// Rows in the order of a column, worst first: the smallest of what is better when it is larger, the largest of other numbers,
-    /// text by the alphabet. Undefined numbers come last; equals stay in order.
+    /// text by the alphabet; of mean errors, the sign says nothing. Undefined numbers come last, but for the SQNR of zeros that did not
+    /// come back as zeros, which comes first; equals stay in order.
     pub fn worst_first(&self, name: &str, rows: &mut [usize]) {
         let Some(column) = self.column(name) else { return };
         if column.is_text() {
@@ -160,8 +162,13 @@ impl Table {
             return;
         }
         let smallest_first = matches!(name, "sqnr_db" | "cosine" | "min" | "channel");
+        let number = |row: usize| match (name, self.number(name, row)) {
+            ("mean_error", error) => error.abs(),
+            ("sqnr_db", undefined) if undefined.is_nan() && self.number("max_abs_error", row) > 0.0 => f64::NEG_INFINITY,
+            (_, number) => number,
+        };
         rows.sort_by(|&a, &b| {
-            let (a, b) = (self.number(name, a), self.number(name, b));
+            let (a, b) = (number(a), number(b));
             let order = if smallest_first { a.total_cmp(&b) } else { b.total_cmp(&a) };
             a.is_nan().cmp(&b.is_nan()).then(order)
         });
@@ -173,9 +180,14 @@ impl Cell<'_> {
     pub fn shown(self, column: &str) -> String {
         match self {
             Self::Null => "-".to_owned(),
-            Self::Text(text) => text.chars().map(|char| if char.is_control() { '\u{fffd}' } else { char }).collect(),
+            Self::Text(text) => visible(text),
             Self::Whole(number) => number.to_string(),
             Self::Real(number) if column.ends_with("_db") && number.is_finite() => format!("{number:.2}"),
+            Self::Real(number) if column == "cosine" && number.abs() < 1.0 => {
+                // Two digits of what it lacks to 1, so that it is not 1 where the error is small.
+                let decimals = ((1.0 - number.abs()).log10().abs().ceil() as usize + 1).clamp(4, 17);
+                without_trailing_zeros(format!("{number:.decimals$}"))
+            }
             Self::Real(number) => significant(number),
         }
     }
@@ -192,9 +204,12 @@ fn significant(number: f64) -> String {
         "0".to_owned()
     } else if (1e-4..1e6).contains(&magnitude) {
         let decimals = (3 - magnitude.log10().floor() as i32).max(0) as usize;
-        let text = format!("{number:.decimals$}");
-        if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
+        without_trailing_zeros(format!("{number:.decimals$}"))
     } else {
         format!("{number:.3e}")
     }
+}
+
+fn without_trailing_zeros(text: String) -> String {
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
 }

@@ -11,7 +11,7 @@ use super::output::{self, Output};
 use super::select::{Selection, select};
 use super::table::{Column, Table};
 use super::terminal::{self, Shown};
-use super::{Status, Stop, count, go_on, print};
+use super::{Status, Stop, count, go_on, print, say};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -23,7 +23,7 @@ Examples:
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// A model file, a folder of safetensors, or an index of shards.
+    /// A model file, a folder of shards, or an index of shards.
     file: PathBuf,
     /// Only tensors whose name matches: `*` stands for any text, `?` for one character. May be repeated.
     #[arg(long, value_name = "GLOB")]
@@ -39,6 +39,7 @@ pub struct Args {
 const SHOWN: Shown = Shown {
     order: &["tensor", "shape", "stored", "elements", "min", "max", "not_finite"],
     importance: &["tensor", "shape", "stored", "min", "max", "not_finite", "elements"],
+    essential: 3,
 };
 
 /// What the values of a tensor say.
@@ -78,9 +79,7 @@ impl Range {
 }
 
 pub fn run(args: &Args) -> Result<Status, Stop> {
-    if let Some(output) = &args.output {
-        output::check(output.path())?;
-    }
+    output::check(args.output.iter().map(Output::path), std::slice::from_ref(&args.file))?;
     let files = match Selection::all(&args.file)? {
         // Of which the skipped parts are still to be listed.
         empty if empty.infos().is_empty() && args.tensor.is_empty() => vec![empty],
@@ -125,7 +124,8 @@ pub fn run(args: &Args) -> Result<Status, Stop> {
     let mut text = terminal::text_of(&table, &SHOWN, width);
     let skipped = file.skipped();
     if !skipped.is_empty() {
-        const SKIPPED: Shown = Shown { order: &["skipped", "stored", "reason"], importance: &["skipped", "reason", "stored"] };
+        const SKIPPED: Shown =
+            Shown { order: &["skipped", "stored", "reason"], importance: &["skipped", "reason", "stored"], essential: 2 };
         let table = Table::new(vec![
             Column::text("skipped", skipped.iter().map(|skipped| Some(skipped.name.clone()))),
             Column::text("stored", skipped.iter().map(|skipped| Some(skipped.stored.clone()))),
@@ -136,9 +136,10 @@ pub fn run(args: &Args) -> Result<Status, Stop> {
     }
     print(&text)?;
     let values = with_prefix(file.elements() as f64);
-    eprintln!("{}: {}, {values} values, {} skipped", file.model.format(), count(infos.len(), "tensor"), skipped.len());
+    let tensors = count(infos.len(), "tensor");
+    say(&format!("{}: {tensors}, {values} values, {} skipped", file.model.format(), skipped.len()));
     for error in &failures {
-        eprintln!("failed: {error}");
+        say(&format!("failed: {error}"));
     }
     if failures.is_empty() { Ok(Status::Done) } else { Ok(Status::PartlyFailed) }
 }

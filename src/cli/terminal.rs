@@ -10,7 +10,12 @@ pub struct Shown {
     pub order: &'static [&'static str],
     /// The most important first; those that are not named here are not shown.
     pub importance: &'static [&'static str],
+    /// So many of the most important are never left out: texts become shorter instead.
+    pub essential: usize,
 }
+
+/// Names that come from files, which differ at their end.
+const NAMES: [&str; 4] = ["tensor", "worst_tensor", "file", "skipped"];
 
 /// The width that there is: what `COLUMNS` says, else that of the terminal; `None` where the output goes elsewhere.
 pub fn width() -> Option<usize> {
@@ -31,7 +36,7 @@ struct Printed {
     cells: Vec<String>,
 }
 
-/// The table with as many columns as fit. If not even the three most important fit, texts lose their beginning.
+/// The table with as many columns as fit. If not even the essential ones fit, names lose their beginning and other texts their end.
 pub fn text_of(table: &Table, shown: &Shown, width: Option<usize>) -> String {
     let printed = |name: &&'static str| {
         let column = table.column(name)?;
@@ -42,9 +47,8 @@ pub fn text_of(table: &Table, shown: &Shown, width: Option<usize>) -> String {
     let mut columns: Vec<Printed> = shown.importance.iter().filter_map(printed).collect();
     let room = width.unwrap_or(usize::MAX);
     let total = |columns: &[Printed]| columns.iter().map(|column| column.width + GAP).sum::<usize>().saturating_sub(GAP);
-    // Before one of these is left out, names become shorter.
-    const ESSENTIAL: usize = 3;
-    while columns.len() > ESSENTIAL && total(&columns) > room {
+    let is_essential = |column: &Printed| shown.importance.iter().take(shown.essential).any(|name| *name == column.name);
+    while total(&columns) > room && columns.last().is_some_and(|column| !is_essential(column)) {
         columns.pop();
     }
     while total(&columns) > room {
@@ -57,7 +61,12 @@ pub fn text_of(table: &Table, shown: &Shown, width: Option<usize>) -> String {
     let mut text = String::new();
     let mut line = |cell: &dyn Fn(&Printed) -> String| {
         let padded = columns.iter().map(|column| {
-            let content = shortened(&cell(column), column.width);
+            let content = cell(column);
+            let content = if NAMES.contains(&column.name) {
+                end_of(&content, column.width)
+            } else {
+                console::truncate_str(&content, column.width, "…").into_owned()
+            };
             let padding = " ".repeat(column.width.saturating_sub(measure_text_width(&content)));
             if column.is_text { content + &padding } else { padding + &content }
         });
@@ -73,8 +82,13 @@ pub fn text_of(table: &Table, shown: &Shown, width: Option<usize>) -> String {
     text
 }
 
-/// The end of a text, for names of tensors differ there.
-pub fn shortened(text: &str, width: usize) -> String {
+/// A text without what would steer a terminal.
+pub fn visible(text: &str) -> String {
+    text.chars().map(|char| if char.is_control() { '\u{fffd}' } else { char }).collect()
+}
+
+/// The end of a text that is too long.
+pub fn end_of(text: &str, width: usize) -> String {
     if measure_text_width(text) <= width {
         return text.to_owned();
     }

@@ -107,6 +107,17 @@ pub(super) enum Values {
 const PIECE: usize = 1 << 18;
 
 impl Values {
+    /// `None` where they are not equally wide.
+    pub fn bits_per_element(&self) -> Option<f64> {
+        match self {
+            Self::Stored { encoding, .. } => {
+                let (elements, bytes) = encoding.block();
+                Some(8.0 * bytes as f64 / elements as f64)
+            }
+            Self::Numbers(_) => None,
+        }
+    }
+
     fn read_f32(&self, tensor: &str, elements: Range<usize>, scratch: &mut Vec<u8>, out: &mut [f32]) -> Result<()> {
         match self {
             Self::Numbers(numbers) => numbers.read_f32(tensor, elements.start, out),

@@ -44,7 +44,7 @@ impl fmt::Display for Comparison {
 }
 
 impl Comparison {
-    /// False where either is NaN, but for `!=`.
+    /// False where the value is NaN: it is not known.
     fn holds(self, value: f64, bound: f64) -> bool {
         match self {
             Self::AtLeast => value >= bound,
@@ -52,7 +52,7 @@ impl Comparison {
             Self::Above => value > bound,
             Self::Below => value < bound,
             Self::Equal => value == bound,
-            Self::NotEqual => value != bound,
+            Self::NotEqual => !value.is_nan() && value != bound,
         }
     }
 }
@@ -100,7 +100,7 @@ impl fmt::Display for Condition {
 /// max_abs_error < 0.01 where tensor == "lm_head.weight" and bits <= 8
 /// ```
 ///
-/// The comparisons are `>=`, `<=`, `>`, `<`, `==` and `!=`. Names of columns are letters, digits and `_`; numbers are as Rust reads an f64, `inf` too;
+/// The comparisons are `>=`, `<=`, `>`, `<`, `==` and `!=`. Names of columns are letters, digits, `_` and `:`; numbers are as Rust reads an f64, `inf` too;
 /// texts stand in double quotes, `\"` and `\\` in them for `"` and `\`.
 ///
 /// ```
@@ -178,7 +178,7 @@ impl Rule {
 /// A condition at the beginning of a text, and what comes after.
 fn parse_condition(text: &str) -> Result<(Condition, &str), String> {
     let text = text.trim_start();
-    let is_name = |c: char| c.is_alphanumeric() || c == '_';
+    let is_name = |c: char| c.is_alphanumeric() || matches!(c, '_' | ':');
     let (column, rest) = text.split_at(text.find(|c| !is_name(c)).unwrap_or(text.len()));
     if column.is_empty() {
         return Err(format!("`{text}` does not begin with the name of a column"));
@@ -277,7 +277,7 @@ pub(crate) fn texts(frame: &DataFrame, name: &str) -> Result<Vec<Option<String>>
 /// Columns: `rule` (as text), `tensor` and `scheme` (null where the frame lacks them), `row` (of the report, from 0), `metric` (the rule's column), `comparison`, `bound`
 /// (a number, or null of a text), `value` (likewise), and `message`, all of that in a sentence.
 ///
-/// A null or NaN breaks a rule about its column, but for NaN under `!=`: what is not known is not kept. In a rule's `where` it holds of nothing. A rule
+/// A null or NaN breaks a rule about its column, whatever it is compared with: what is not known is not kept. In a rule's `where` it holds of nothing. A rule
 /// that is about no row is kept; [`Rule::rows`] tells.
 ///
 /// ```

@@ -129,7 +129,7 @@ impl<'a, T: Real> Plan<'a, T> {
         match held {
             Some(tensor) => Ok(Self::Measured(Measured::calibrated(&scheme.qparams(tensor)?, layout))),
             None if is_min_max => Ok(Self::Ranges { scheme, layout }),
-            None => Err(Error::NeedsWhole { calibration: scheme.calibration().to_string(), elements: info.elements() }),
+            None => Err(Error::NeedsWhole { calibration: scheme.calibration().to_string(), elements: layout.largest_block() }),
         }
     }
 }

@@ -175,7 +175,10 @@ fn rows_and_sort_choose_what_is_printed() {
     let unknown = folder.run(&report(&["--sort", "sqnr"]));
     assert_eq!(unknown.status, Some(2));
     assert!(unknown.err.contains("sqnr_db"), "{unknown:?}");
-    assert!(folder.run(&report(&["--sort", "channel"])).bad().contains("there is no column `channel` here"));
+    // Before anything is measured.
+    let unknown = folder.run(&report(&["--sort", "channel", "--output", "rows.csv"]));
+    assert_eq!((unknown.status, folder.path("rows.csv").exists()), (Some(2), false), "{unknown:?}");
+    assert!(unknown.err.contains("there is no column `channel` here"), "{unknown:?}");
 }
 
 /// However narrow, down to the three columns that say something.
@@ -313,7 +316,10 @@ fn default_schemes_are_left_out_where_they_do_not_fit() {
     bytes[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
     folder.write("model.safetensors", &bytes);
     let err = folder.run(&["report", "model.safetensors"]).bad();
-    assert!(err.contains("tensor `layer.2.bias` has NaN at index 49") && err.contains("(4 rows)"), "{err}");
+    assert!(
+        err.contains("tensor `layer.2.bias` has NaN at index 49") && err.contains("(4 rows, the first is `layer.2.bias` under"),
+        "{err}"
+    );
 }
 
 #[test]
@@ -376,18 +382,23 @@ fn errors_say_what_to_do_and_leave_files_as_they_were() {
     folder.write("text.txt", b"this is no model");
     folder.write("rows.csv", b"before");
     let before = folder.files();
-    let fails = |arguments: &[&str], expected: &[&str]| {
-        let err = folder.run(&[arguments, &["--output", "rows.csv", "--html", "page.html"]].concat()).bad();
+    let fails_with = |status: i32, arguments: &[&str], expected: &[&str]| {
+        let ran = folder.run(&[arguments, &["--output", "rows.csv", "--html", "page.html"]].concat());
+        assert_eq!(ran.status, Some(status), "{ran:?}");
+        let err = ran.err;
         for part in expected {
             assert!(err.contains(part), "{arguments:?}: {err}");
         }
         assert!(err.starts_with("error: ") || err.contains("\nerror: "), "{err}");
         assert_eq!((folder.files(), folder.read("rows.csv").as_str()), (before.clone(), "before"));
     };
+    let fails = |arguments: &[&str], expected: &[&str]| fails_with(1, arguments, expected);
     fails(&["report", "missing.safetensors"], &["missing.safetensors"]);
     fails(&["report", "text.txt"], &["text.txt", "no file of a format that is read", "safetensors"]);
-    fails(&["report", "model.safetensors", "--scheme", "nvpf4"], &["`nvpf4` is no scheme", "`nvfp4`", "quantlens schemes"]);
-    fails(&["report", "model.safetensors", "--scheme", "q4k"], &["`q4_k`"]);
+    let no_scheme = |name: &str, expected: &[&str]| fails_with(2, &["report", "model.safetensors", "--scheme", name], expected);
+    no_scheme("nvpf4", &["`nvpf4` is no scheme", "`nvfp4`", "quantlens schemes"]);
+    no_scheme("q4k", &["`q4_k`"]);
+    no_scheme("int8-sym,", &["there is no name where --scheme has one"]);
     fails(
         &["report", "model.safetensors", "--tensor", "layer.0.wieght"],
         &["matches `layer.0.wieght`", "there are `layer.0.weight`"],
@@ -512,6 +523,34 @@ fn compare_measures_what_is_in_both() {
 
     folder.write("c.safetensors", &safetensors(&[normal("z", &[4], 1), normal("w", &[4], 1)]));
     assert!(folder.run(&["compare", "a.safetensors", "c.safetensors"]).bad().contains("no tensor has the same name in both"));
+}
+
+#[test]
+fn compare_begins_with_the_worst_whatever_that_is() {
+    let tensor = |name: &str, value: f32| Tensor::new(name, &[4, 2], vec![value; 8]).unwrap();
+    let folder = Folder::with(&[tensor("half", 1.0), tensor("same", 1.0), tensor("new", 0.0), tensor("low", 1.0)]);
+    folder.write(
+        "other.safetensors",
+        &safetensors(&[tensor("half", 0.5), tensor("same", 1.0), tensor("new", 3.0), tensor("low", 0.9)]),
+    );
+    let order = |sort: &str| {
+        let out = folder.run(&["compare", "model.safetensors", "other.safetensors", "--sort", sort]).good();
+        table(&out).iter().map(|row| row[0].to_owned()).collect::<Vec<_>>()
+    };
+    // Zeros that are none any more have no SQNR, and nothing is worse.
+    assert_eq!(order("sqnr_db"), ["new", "half", "low", "same"]);
+    assert_eq!(order("mean_error"), ["new", "half", "low", "same"]);
+}
+
+/// A cosine is shown as 1 where it is.
+#[test]
+fn a_small_error_is_seen_in_the_cosine() {
+    let folder = Folder::with(&[normal("w", &[64, 64], 1)]);
+    let out = folder.run(&["report", "model.safetensors", "--scheme", "int8-sym"]).good();
+    let head = out.lines().next().unwrap().split_whitespace().position(|name| name == "cosine").unwrap();
+    let shown: f64 = table(&out)[0][head].parse().unwrap();
+    let cosine = rows(&folder, &["int8-sym"])[0].metrics.cosine;
+    assert!(shown < 1.0 && (shown - cosine).abs() < 0.05 * (1.0 - cosine), "{shown} {cosine}: {out}");
 }
 
 #[test]
@@ -649,8 +688,125 @@ fn check_names_what_breaks_a_rule() {
     ran.bad();
     // What is about nothing checks nothing.
     let ran = check(&["--scheme", "int8-sym", "--rule", "sqnr_db > 0 where tensor == \"layer.9.weight\""]);
-    assert!(ran.out.contains("no row"), "{ran:?}");
+    assert!(ran.err.contains("no row is what the rule is about: sqnr_db > 0 where"), "{ran:?}");
+    assert!(ran.bad().contains("error: 1 of 1 rule broken\n"));
+    // A row that failed is told, whatever the rule is about.
+    let rule = "sqnr_db > 0 where tensor == \"layer.0.weight\"";
+    let ran = check(&["--scheme", "q4_0", "--tensor", "*.bias", "--tensor", "layer.0.*", "--rule", rule]);
+    assert_eq!(ran.out, "1 rule kept by 2 rows\n");
+    assert!(ran.bad().contains("error: 1 row failed"));
+    // A row that breaks two rules is one row.
+    let ran = check(&["--scheme", "int8-sym", "--tensor", "layer.0.*", "--rule", "sqnr_db > 999", "--rule", "rmse < 0"]);
+    assert!(ran.bad().contains("error: 2 of 2 rules broken, by 1 of 1 row\n"));
+}
+
+#[test]
+fn check_of_channels_names_the_channel() {
+    let folder = Folder::with(&[normal("layer.0.weight", &[4, 64], 1)]);
+    folder.run(&report(&["--channels", "--output", "channels.json"])).good();
+    let saved = load_table(folder.path("channels.json")).unwrap();
+    let sqnr_db = saved.column("sqnr_db").unwrap().f64().unwrap().to_vec();
+    let channel = saved.column("channel").unwrap().i64().unwrap().to_vec();
+    let worst = (0..sqnr_db.len()).min_by(|&a, &b| sqnr_db[a].unwrap().total_cmp(&sqnr_db[b].unwrap())).unwrap();
+    let rule = format!("sqnr_db > {}", sqnr_db[worst].unwrap());
+    let ran = folder.run(&["check", "channels.json", "--rule", &rule, "--output", "broken.json"]);
+    assert_eq!(table(&ran.out)[0][..2], ["layer.0.weight", &channel[worst].unwrap().to_string()], "{ran:?}");
     ran.bad();
+    let broken = load_table(folder.path("broken.json")).unwrap();
+    assert_eq!(broken.column("row").unwrap().i64().unwrap().to_vec(), [Some(worst as i64)]);
+    assert_eq!(broken.column("channel").unwrap().i64().unwrap().to_vec(), [channel[worst]]);
+}
+
+/// `head` closes the pipe when it has read enough; then what was found still counts.
+#[cfg(unix)]
+#[test]
+fn a_reader_that_has_read_enough_hides_no_failure() {
+    let folder = Folder::with(&model());
+    let check = |bound: &str| {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let rule = format!("sqnr_db >= {bound}");
+        let mut command = folder.command(&["check", "model.safetensors", "--scheme", "int8-sym", "--rule", &rule]);
+        command.stdout(writer.try_clone().unwrap()).stderr(writer).status().unwrap().code()
+    };
+    assert_eq!((check("0"), check("999")), (Some(0), Some(1)));
+}
+
+#[test]
+fn what_is_read_is_not_written_over() {
+    let folder = Folder::with(&model());
+    let bytes = std::fs::read(folder.path("model.safetensors")).unwrap();
+    folder.run(&report(&["--output", "rows.csv"])).good();
+    let rows = folder.read("rows.csv");
+    std::fs::create_dir(folder.path("shards")).unwrap();
+    std::fs::copy(folder.path("model.safetensors"), folder.path("shards/one.safetensors")).unwrap();
+    for arguments in [
+        &report(&["--html", "./model.safetensors"])[..],
+        &report(&["--html", "page.csv", "--output", "page.csv"]),
+        &["report", "shards", "--scheme", "int8-sym", "--html", "shards/one.safetensors"],
+        &["tensors", "rows.csv", "--output", "rows.csv"],
+        &["compare", "rows.csv", "rows.csv", "--output", "rows.csv"],
+        &["check", "rows.csv", "--rule", "bits <= 1", "--output", "rows.csv"],
+    ] {
+        let ran = folder.run(arguments);
+        assert_eq!(ran.status, Some(2), "{ran:?}");
+        assert!(ran.err.contains("is read here") || ran.err.contains("is to be written twice"), "{ran:?}");
+    }
+    assert_eq!(std::fs::read(folder.path("model.safetensors")).unwrap(), bytes);
+    assert_eq!(std::fs::read(folder.path("shards/one.safetensors")).unwrap(), bytes);
+    assert_eq!((folder.read("rows.csv"), folder.path("page.csv").exists()), (rows, false));
+    // Beside the shards there is room.
+    folder.run(&["report", "shards", "--scheme", "int8-sym", "--html", "shards/page.html"]).good();
+
+    let nowhere = folder.run(&report(&["--output", "nowhere/rows.csv"])).bad();
+    assert_eq!(nowhere, "error: `nowhere/rows.csv` cannot be written: there is no folder `nowhere`: make it first\n");
+}
+
+#[test]
+fn a_narrow_table_keeps_what_tells_rows_apart() {
+    let long = "model.decoder.layers.0.self_attention.query_projection.weight";
+    let folder = Folder::with(&[normal(long, &[8, 64], 1)]);
+    let head = |arguments: &[&str]| {
+        let out = Ran::of(folder.command(arguments).env("COLUMNS", "80").output().unwrap()).out;
+        assert!(out.lines().all(|line| line.chars().count() <= 80), "{out}");
+        let line = out.lines().rev().find(|line| line.starts_with('─')).unwrap();
+        out[..out.rfind(line).unwrap()].lines().last().unwrap().split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert!(head(&report(&["--channels"])).contains(&"channel".to_owned()));
+    let head = head(&["check", "model.safetensors", "--scheme", "int4-sym-g128-sf16", "--rule", "sqnr_db >= 999"]);
+    assert_eq!(head[..5], ["tensor", "scheme", "metric", "value", "bound"]);
+}
+
+#[test]
+fn names_steer_no_terminal() {
+    let folder = Folder::with(&[normal("evil\u{1b}[31m\nfake", &[8, 3], 1)]);
+    let ran = folder.run(&["report", "model.safetensors", "--scheme", "q4_0"]);
+    assert!(ran.err.contains("evil\u{fffd}[31m\u{fffd}fake") && !ran.err.contains('\u{1b}'), "{ran:?}");
+    assert_eq!(ran.err.lines().count(), 1, "{ran:?}");
+    let ran = folder.run(&["report", "model.safetensors", "--scheme", "int8-sym", "--tensor", "none"]);
+    assert!(ran.err.contains("evil") && !ran.err.contains('\u{1b}'), "{ran:?}");
+}
+
+#[test]
+fn a_failure_names_its_tensor_and_scheme() {
+    let folder = Folder::with(&[normal("a", &[8, 3], 1), normal("b", &[8, 64], 2), normal("c", &[9, 3], 3)]);
+    let err = folder.run(&["report", "model.safetensors", "--scheme", "q4_0,int8-sym-axis2"]).bad();
+    assert!(err.contains("`a` under `q4_0`"), "{err}");
+    assert!(
+        err.contains("axis 2 does not exist in shape [8, 3], whose axes are counted from 0 (`a` under `int8-sym-axis2`)"),
+        "{err}"
+    );
+}
+
+#[test]
+fn halves_cost_what_they_cost() {
+    let folder = Folder::new();
+    let header = br#"{"half":{"dtype":"BF16","shape":[64,2],"data_offsets":[0,256]}}"#;
+    let values: Vec<u8> = (0..128_u8).flat_map(|i| [i, 0x3f]).collect();
+    folder.write("model.safetensors", &[&(header.len() as u64).to_le_bytes(), &header[..], &values].concat());
+    folder.run(&["report", "model.safetensors", "--output", "rows.ndjson"]).good();
+    let rows: Vec<Value> = folder.read("rows.ndjson").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(!rows.is_empty() && rows.iter().all(|row| row["bits_per_element"].as_f64().unwrap() < 16.0), "{rows:?}");
 }
 
 #[test]

@@ -101,7 +101,7 @@ fn an_axis_that_is_not_there_is_an_error() {
     let error = channels(&x, &[Scheme::symmetric(8)], Granularity::PerAxis(1)).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "tensor `x` under `int8-sym`: axis 1 does not exist in shape [2], which has 1 axes, counted from 0"
+        "tensor `x` under `int8-sym`: axis 1 does not exist in shape [2], whose axes are counted from 0"
     );
     assert!(bias_correction(&x, &[Scheme::symmetric(8)], 1).is_err());
     let table = channels(&x, &[Scheme::symmetric(8)], Granularity::PerTensor).unwrap();

@@ -22,7 +22,7 @@ fn schemes() -> [Scheme; 2] {
     [Scheme::symmetric(8), Scheme::symmetric(4).per_axis(1)]
 }
 
-const NO_AXIS: &str = "axis 1 does not exist in shape [8], which has 1 axes, counted from 0";
+const NO_AXIS: &str = "axis 1 does not exist in shape [8], whose axes are counted from 0";
 
 /// A table of any source under any schemes.
 fn check(name: &str, table: impl Fn(&dyn Source, &[Scheme]) -> Result<DataFrame>) {
