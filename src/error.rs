@@ -598,6 +598,15 @@ pub enum Error {
         seen: u64,
     },
 
+    /// A part of a report that no measuring gives: it was damaged on its way, or is of another tensor.
+    #[error("this is no part of the report of tensor `{name}`: {reason}")]
+    DamagedPart {
+        /// The tensor's name.
+        name: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+
     /// Blocks so large that they do not fit in memory at once, which this calibration needs.
     #[error(
         "calibration {calibration} looks at all values of a block at once, and blocks have up to {elements} here: take smaller blocks, such as g128, or give it an Observer::histogram"

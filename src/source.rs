@@ -2,12 +2,14 @@
 
 use std::ops::Range;
 
+use serde::{Deserialize, Serialize};
+
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::tensor::{Slice, Tensor};
 
 /// What is known of a tensor before any of its values is read.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TensorInfo {
     /// Its name. Names of one source may repeat; tables show each.
     pub name: String,

@@ -1,6 +1,6 @@
 //! Contexts, schedulers and executors that know the functions and tables of this crate.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -15,6 +15,7 @@ use ballista_scheduler::config::SchedulerConfig;
 use ballista_scheduler::scheduler_process::start_server;
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::prelude::{SessionConfig, SessionContext};
+use tempfile::TempDir;
 
 use crate::codec::{LogicalCodec, PhysicalCodec};
 use crate::error::{Error, Result};
@@ -23,9 +24,14 @@ use crate::functions::register;
 /// Rows of a batch: tiles, which are megabytes each. The engine gathers rows up to this number where it filters or shuffles them.
 const TILES: usize = 4;
 
-/// What a session needs: few rows a batch, partitions as the table has them, and our codecs.
+/// Bytes of a message between programs. Where schemes have blocks that run across rows, as `int8-sym-axis1`, the ranges of all blocks of a model travel in
+/// one: 22 bytes a block.
+const MESSAGE: u32 = 1 << 30;
+
+/// What a session needs: few rows a batch, partitions as the table has them, room for ranges, and our codecs.
 fn config(config: SessionConfig) -> SessionConfig {
     config
+        .with_ballista_grpc_client_max_message_size(MESSAGE as usize)
         .with_batch_size(TILES)
         .with_round_robin_repartition(false)
         .with_ballista_logical_extension_codec(Arc::new(LogicalCodec::default()))
@@ -79,21 +85,28 @@ pub async fn connect(scheduler: &str) -> Result<SessionContext> {
 /// Where a program listens.
 #[derive(Debug, Clone)]
 pub struct Listen {
-    /// The address, `127.0.0.1` if others on the network are not to reach it.
-    pub host: IpAddr,
+    /// The address, `127.0.0.1` if others on the network are not to reach it. Of IPv4, which is what Ballista can listen on.
+    pub host: Ipv4Addr,
     /// The port.
     pub port: u16,
     /// Whether the address may be one that other machines reach.
     pub allow_remote: bool,
+    /// The name or address by which others reach it; `host` if there is none.
+    pub external_host: Option<String>,
 }
 
 impl Listen {
-    fn check(&self) -> Result<SocketAddr> {
-        let address = SocketAddr::new(self.host, self.port);
+    /// Where it listens, and what others call it.
+    fn check(&self) -> Result<(SocketAddr, String)> {
+        let address = SocketAddr::new(self.host.into(), self.port);
         if !self.host.is_loopback() && !self.allow_remote {
             return Err(Error::OpenPort { address: address.to_string() });
         }
-        Ok(address)
+        match &self.external_host {
+            Some(name) => Ok((address, name.clone())),
+            None if self.host.is_unspecified() => Err(Error::NoName { address: address.to_string() }),
+            None => Ok((address, self.host.to_string())),
+        }
     }
 }
 
@@ -101,14 +114,17 @@ impl Listen {
 /// others.
 ///
 /// # Errors
-/// [`Error::OpenPort`]; what Ballista says, as where the port is taken.
+/// [`Error::OpenPort`]; [`Error::NoName`]; what Ballista says, as where the port is taken.
 pub async fn scheduler(listen: Listen, executor_timeout_seconds: u64) -> Result<()> {
-    let address = listen.check()?;
+    let (address, external_host) = listen.check()?;
     let producer: ConfigProducer = Arc::new(|| config(SessionConfig::new_with_ballista()));
     let config = SchedulerConfig {
         bind_host: listen.host.to_string(),
         bind_port: listen.port,
-        external_host: listen.host.to_string(),
+        external_host,
+        grpc_server_max_decoding_message_size: MESSAGE,
+        grpc_server_max_encoding_message_size: MESSAGE,
+        grpc_client_max_message_size: MESSAGE,
         scheduling_policy: TaskSchedulingPolicy::PushStaged,
         executor_timeout_seconds,
         expire_dead_executor_interval_seconds: (executor_timeout_seconds / 2).clamp(1, 15),
@@ -126,7 +142,7 @@ pub async fn scheduler(listen: Listen, executor_timeout_seconds: u64) -> Result<
 /// What an executor is told.
 #[derive(Debug, Clone)]
 pub struct Executor {
-    /// Where others fetch what it has done. The port after this one is used, too.
+    /// Where others fetch what it has done. The port after this one is used, too, so it is at most 65534.
     pub listen: Listen,
     /// The host of the scheduler.
     pub scheduler_host: String,
@@ -140,26 +156,42 @@ pub struct Executor {
     pub heartbeat_seconds: u64,
 }
 
-/// Runs an executor until the process ends or the scheduler stops it.
+/// Runs an executor until the process ends, the scheduler stops it, or the scheduler is not there any more.
 ///
 /// # Errors
-/// [`Error::OpenPort`]; what Ballista says, as where no scheduler is.
+/// [`Error::OpenPort`]; [`Error::NoName`]; [`Error::Address`] of a port without one after it; what Ballista says, as where no scheduler is.
 pub async fn executor(executor: Executor) -> Result<()> {
-    executor.listen.check()?;
+    let (address, external_host) = executor.listen.check()?;
+    let Some(grpc_port) = executor.listen.port.checked_add(1) else {
+        let reason = "the port after it is used, too, so it is at most 65534".to_owned();
+        return Err(Error::Address { address: address.to_string(), reason });
+    };
+    // Ballista's own is gone before it begins. Removed at the end.
+    let temporary = match executor.work_dir {
+        Some(_) => None,
+        None => Some(TempDir::with_prefix("quantlens-executor-").map_err(|source| Error::Io {
+            what: "a temporary folder could not be made: name one by --work-dir".to_owned(),
+            source,
+        })?),
+    };
+    let work_dir = executor.work_dir.or_else(|| Some(temporary.as_ref()?.path().to_owned()));
     let producer: ConfigProducer = Arc::new(|| config(SessionConfig::new_with_ballista()));
     let functions = BallistaFunctionRegistry::from(&state(SessionConfig::new_with_ballista())?);
-    let host = executor.listen.host.to_string();
     let config = ExecutorProcessConfig {
-        bind_host: host.clone(),
-        external_host: Some(host),
+        bind_host: executor.listen.host.to_string(),
+        external_host: Some(external_host),
         port: executor.listen.port,
-        grpc_port: executor.listen.port.saturating_add(1),
+        grpc_port,
+        grpc_max_decoding_message_size: MESSAGE,
+        grpc_max_encoding_message_size: MESSAGE,
         scheduler_host: executor.scheduler_host,
         scheduler_port: executor.scheduler_port,
         scheduler_connect_timeout_seconds: 20,
         vcores: executor.tasks,
         task_scheduling_policy: TaskSchedulingPolicy::PushStaged,
-        work_dir: executor.work_dir.map(|path| path.to_string_lossy().into_owned()),
+        work_dir: work_dir.map(|path| path.to_string_lossy().into_owned()),
+        // Looks for what is a week old, and takes everything away at the end.
+        job_data_clean_up_interval_seconds: 3600,
         executor_heartbeat_interval_seconds: executor.heartbeat_seconds,
         override_config_producer: Some(producer),
         override_function_registry: Some(Arc::new(functions)),

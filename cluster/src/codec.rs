@@ -1,6 +1,7 @@
 //! How a model's table and its scan travel between client, scheduler and executors. What is Ballista's own goes through its codecs.
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ballista_core::serde::{BallistaLogicalExtensionCodec, BallistaPhysicalExtensionCodec};
@@ -13,6 +14,8 @@ use datafusion::logical_expr::{Extension, LogicalPlan};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion_proto::logical_plan::LogicalExtensionCodec;
 use datafusion_proto::physical_plan::{PhysicalExtensionCodec, PhysicalProtoConverterExtension};
+use quantlens::TensorInfo;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::table::{ModelTable, Scan, TileScan};
@@ -20,23 +23,29 @@ use crate::table::{ModelTable, Scan, TileScan};
 /// How ours begin: no message of protobuf begins with this byte.
 const MARK: &[u8] = b"\xffquantlens\0";
 
+/// A table, for the scheduler, which shares its tensors out.
 #[derive(Serialize, Deserialize)]
-struct Sent {
+struct SentTable {
+    scan: Scan,
+    infos: Vec<TensorInfo>,
+}
+
+/// A scan, for a task, whose input says what it reads.
+#[derive(Serialize, Deserialize)]
+struct SentScan {
     scan: Scan,
     projection: Option<Vec<usize>>,
 }
 
-fn encode(table: &ModelTable, projection: Option<Vec<usize>>, buffer: &mut Vec<u8>) -> Result<()> {
+fn encode(sent: &impl Serialize, buffer: &mut Vec<u8>) -> Result<()> {
     buffer.extend_from_slice(MARK);
-    let sent = Sent { scan: table.scan.clone(), projection };
-    serde_json::to_writer(buffer, &sent).map_err(|error| DataFusionError::External(Box::new(error)))
+    serde_json::to_writer(buffer, sent).map_err(|error| DataFusionError::External(Box::new(error)))
 }
 
 /// What [`encode`] has written, if it has.
-fn decode(bytes: &[u8]) -> Option<Result<(ModelTable, Option<Vec<usize>>)>> {
+fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<Result<T>> {
     let json = bytes.strip_prefix(MARK)?;
-    let sent = serde_json::from_slice(json).map_err(|error| DataFusionError::External(Box::new(error)));
-    Some(sent.and_then(|Sent { scan, projection }| Ok((ModelTable::of_scan(scan)?, projection))))
+    Some(serde_json::from_slice(json).map_err(|error| DataFusionError::External(Box::new(error))))
 }
 
 /// Of logical plans.
@@ -62,7 +71,10 @@ impl LogicalExtensionCodec for LogicalCodec {
         context: &TaskContext,
     ) -> Result<Arc<dyn TableProvider>> {
         match decode(buffer) {
-            Some(decoded) => Ok(Arc::new(decoded?.0)),
+            Some(decoded) => {
+                let SentTable { scan, infos } = decoded?;
+                Ok(Arc::new(ModelTable::of_scan(scan, infos)))
+            }
             None => self.inner.try_decode_table_provider(buffer, table, schema, context),
         }
     }
@@ -75,7 +87,7 @@ impl LogicalExtensionCodec for LogicalCodec {
     ) -> Result<()> {
         let any: &dyn Any = node.as_ref();
         match any.downcast_ref::<ModelTable>() {
-            Some(model) => encode(model, None, buffer),
+            Some(table) => encode(&SentTable { scan: table.scan.clone(), infos: table.infos() }, buffer),
             None => self.inner.try_encode_table_provider(table, node, buffer),
         }
     }
@@ -105,10 +117,10 @@ impl PhysicalExtensionCodec for PhysicalCodec {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         match decode(buffer) {
             Some(decoded) => {
-                let ((table, projection), [input]) = (decoded?, inputs) else {
+                let (SentScan { scan, projection }, [input]) = (decoded?, inputs) else {
                     return exec_err!("a scan of tiles has one input, not {}", inputs.len());
                 };
-                Ok(Arc::new(TileScan::new(table, projection, Arc::clone(input))?))
+                Ok(Arc::new(TileScan::new(ModelTable::of_scan(scan, Vec::new()), projection, Arc::clone(input))?))
             }
             None => self.inner.try_decode(buffer, inputs, context, converter),
         }
@@ -122,7 +134,10 @@ impl PhysicalExtensionCodec for PhysicalCodec {
     ) -> Result<()> {
         let any: &dyn Any = node.as_ref();
         match any.downcast_ref::<TileScan>() {
-            Some(scan) => encode(&scan.table, scan.projection.clone(), buffer),
+            Some(TileScan { table, projection, .. }) => {
+                let scan = Scan { only: None, periods: BTreeMap::new(), ..table.scan.clone() };
+                encode(&SentScan { scan, projection: projection.clone() }, buffer)
+            }
             None => self.inner.try_encode(node, buffer, converter),
         }
     }

@@ -30,7 +30,7 @@ pub enum Error {
     },
 
     /// An address that is none.
-    #[error("`{address}` is no address of a scheduler: {reason}; it is as 127.0.0.1:50050")]
+    #[error("`{address}` is no address: {reason}; one looks like 127.0.0.1:50050")]
     Address {
         /// As it was given.
         address: String,
@@ -52,6 +52,15 @@ pub enum Error {
         "{address} can be reached from other machines, and whoever reaches it can run what they like on the cluster: give --allow-remote if the network is trusted"
     )]
     OpenPort {
+        /// The address that was to be listened on.
+        address: String,
+    },
+
+    /// An address that stands for all of a machine, and so for none that others could call.
+    #[error(
+        "{address} is no address that others can call: say by --external-host which name or address of this machine they reach"
+    )]
+    NoName {
         /// The address that was to be listened on.
         address: String,
     },

@@ -110,10 +110,12 @@ impl AggregateUDFImpl for QuantAggregate {
         if self.kind == Kind::Report && schemes.len() != 1 {
             return plan_err!("quant_report takes one scheme, not {}: call it once for each", schemes.len());
         }
-        let ranges = match (self.kind, literal(2)) {
-            (Kind::Rows, Ok(ScalarValue::Binary(Some(bytes)))) => AllRanges::of(bytes)?,
-            (Kind::Rows, Ok(ScalarValue::BinaryView(Some(bytes)))) => AllRanges::of(bytes)?,
-            _ => Arc::default(),
+        let ranges = match self.kind {
+            Kind::Ranges | Kind::Report => Arc::default(),
+            Kind::Rows => match literal(2)? {
+                ScalarValue::Binary(Some(bytes)) | ScalarValue::BinaryView(Some(bytes)) => AllRanges::of(bytes)?,
+                other => return plan_err!("quant_rows takes the ranges as bytes, which may be none, not {other}"),
+            },
         };
         Ok(Box::new(Gathered { kind: self.kind, schemes, ranges, state: None }))
     }

@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use datafusion::arrow::array::AsArray;
-use datafusion::arrow::datatypes::UInt64Type;
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::{DataType, UInt64Type};
+use datafusion::common::{DataFusionError, exec_datafusion_err, exec_err};
 use datafusion::dataframe::DataFrame as Query;
 use datafusion::execution::FunctionRegistry;
 use datafusion::functions_aggregate::expr_fn::first_value;
@@ -23,8 +25,8 @@ use crate::table::{ModelTable, Partitions};
 /// number the same to the bit, whatever the partitions and wherever they are measured.
 ///
 /// `table` is a [`ModelTable`] that is registered in the context, or any table or view with its columns `number`, `tensor` and `tile`, such as
-/// [`crate::register_parquet`] makes. Schemes are given by name, as to [`quantlens::quantizer`]. Values are read once; twice where one scale is for more
-/// than 16 Mi values or the tensor is cut by [`Partitions::PerTensor`].
+/// [`crate::register_parquet`] makes. Schemes are given by name, as to [`quantlens::quantizer`]. Values of a model are read once; twice where one scale is for
+/// more than 16 Mi values or the tensor is cut by [`Partitions::PerTensor`]. Of another table they are read once more, to find its tensors.
 ///
 /// # Errors
 /// [`quantlens::Error::Nothing`] without tensors or schemes; a name that is no scheme's; what the engine says, such as that the scheduler or the last
@@ -48,7 +50,7 @@ pub async fn report_rows(context: &SessionContext, table: &str, schemes: &[&str]
     }
     let names = schemes.join(", ");
 
-    // What each tensor needs. No plan is kept while the engine works, which may move this future to another thread.
+    // What each tensor needs. Plans cannot go to another thread, as this future may while it waits: they are made again.
     let needs = source.needs(schemes, None)?;
     let waiting: Vec<usize> = (0..needs.len()).filter(|&place| needs[place].wants_ranges).collect();
     let mut ranges = AllRanges::default();
@@ -59,7 +61,7 @@ pub async fn report_rows(context: &SessionContext, table: &str, schemes: &[&str]
         }
     }
 
-    // The ranges may have made slabs of what would have taken whole tensors, or may say that there is nothing to read.
+    // With the ranges known, a tensor may be cut into shorter slabs, or need no reading, as its values are not finite.
     let needs = source.needs(schemes, Some(&ranges))?;
     let readable: Vec<usize> = (0..needs.len()).filter(|&place| !needs[place].is_unusable).collect();
     let mut rows: HashMap<(u64, String), Vec<ReportRow>> = HashMap::new();
@@ -167,7 +169,7 @@ impl Tiled {
 
 /// The tensors that a table's tiles are of, by number and name.
 async fn tensors_of(query: &Query) -> Result<Vec<(u64, TensorInfo)>> {
-    // Of the tiles of a tensor any will do, without its values.
+    // Of the tiles of a tensor any will do.
     let of_tile = |field: &str| datafusion::functions::core::expr_fn::get_field(col("tile"), field);
     let mut known = Vec::new();
     for batch in query
@@ -182,13 +184,19 @@ async fn tensors_of(query: &Query) -> Result<Vec<(u64, TensorInfo)>> {
         .collect()
         .await?
     {
-        let (numbers, shapes) = (batch.column(0).as_primitive::<UInt64Type>(), batch.column(3).as_list::<i32>());
+        // A view may have numbers of another type.
+        let numbers = cast(batch.column(0), &DataType::UInt64).map_err(DataFusionError::from)?;
+        let numbers = numbers.as_primitive::<UInt64Type>();
+        let Some(shapes) = batch.column(3).as_list_opt::<i32>() else {
+            return Err(exec_datafusion_err!("the shape of a tile is a list, not {}", batch.column(3).data_type()).into());
+        };
         for row in 0..batch.num_rows() {
             let text = |column: usize| match ScalarValue::try_from_array(batch.column(column), row)? {
                 ScalarValue::Utf8(Some(text)) | ScalarValue::Utf8View(Some(text)) => Ok(text),
-                other => datafusion::common::exec_err!("a tile has {other} where a text should be"),
+                other => exec_err!("a tile has {other} where a text should be"),
             };
-            let shape = shapes.value(row).as_primitive::<UInt64Type>().values().iter().map(|&length| length as usize).collect();
+            let shape = cast(&shapes.value(row), &DataType::UInt64).map_err(DataFusionError::from)?;
+            let shape = shape.as_primitive::<UInt64Type>().values().iter().map(|&length| length as usize).collect();
             let dtype = if text(2)? == "f64" { quantlens::Dtype::F64 } else { quantlens::Dtype::F32 };
             let info = TensorInfo { name: text(1)?, shape, dtype, stored: dtype.to_string() };
             known.push((numbers.value(row), info));
@@ -212,13 +220,13 @@ async fn aggregate(
     for batch in query.collect().await? {
         for row in 0..batch.num_rows() {
             let value = |column: usize| ScalarValue::try_from_array(batch.column(column), row);
-            match (value(0)?, value(1)?, value(2)?) {
+            match (value(0)?.cast_to(&DataType::UInt64)?, value(1)?, value(2)?) {
                 (
                     ScalarValue::UInt64(Some(number)),
                     ScalarValue::Utf8(Some(tensor)) | ScalarValue::Utf8View(Some(tensor)),
                     ScalarValue::Binary(Some(bytes)) | ScalarValue::BinaryView(Some(bytes)),
                 ) => found.push((number, tensor, bytes)),
-                other => return Err(datafusion::common::exec_datafusion_err!("a part of the report is {other:?}").into()),
+                other => return Err(exec_datafusion_err!("a part of the report is {other:?}").into()),
             }
         }
     }

@@ -1,12 +1,14 @@
 //! Models on paths and in stores of objects.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, mpsc};
 
-use futures::TryStreamExt;
-use object_store::{ObjectStore, ObjectStoreExt, path::Path as ObjectPath};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, path::Path as ObjectPath};
 use quantlens::{Model, ReadAt};
+use serde::Deserialize;
 use url::Url;
 
 use crate::error::{Error, Result};
@@ -25,46 +27,88 @@ pub fn open(place: &str) -> Result<Model> {
         let path = url.to_file_path().map_err(|()| fault("it is no path on this machine".to_owned()))?;
         return Ok(quantlens::open(path)?);
     }
-    // Credentials are where the store's own tools have them.
-    let variables = std::env::vars().map(|(name, value)| (name.to_lowercase(), value));
-    let (store, path) = object_store::parse_url_opts(&url, variables).map_err(|error| {
+    let (store, path) = object_store::parse_url_opts(&url, options()).map_err(|error| {
         fault(format!("{error}; a store of objects is compiled in by the feature aws, azure, gcp or http of quantlens-ballista"))
     })?;
     open_in(Arc::from(store), &path, place)
 }
 
-/// Opens the model of this path in a store: an object, or what has the path as its folder. `place` stands for it in errors.
+/// Credentials and settings are where the stores' own tools have them. Others' variables are none of theirs, such as `TOKEN` and `REGION`.
+fn options() -> impl Iterator<Item = (String, String)> {
+    let variable = |(name, value): (OsString, OsString)| {
+        let name = name.into_string().ok()?.to_lowercase();
+        let is_of_a_store = ["aws_", "azure_", "google_"].iter().any(|start| name.starts_with(start));
+        if is_of_a_store { Some((name, value.into_string().ok()?)) } else { None }
+    };
+    std::env::vars_os().filter_map(variable)
+}
+
+/// Opens the model of this path in a store: an object, an index of shards, or what lies in the folder of this path, which is what [`quantlens::open`] takes
+/// of a folder: the files that its index names, else all safetensors files, else all GGUF files, none of them from folders below, and none hidden.
+/// `place` stands for it in errors.
 ///
 /// # Errors
 /// As [`open`].
 pub fn open_in(store: Arc<dyn ObjectStore>, path: &ObjectPath, place: &str) -> Result<Model> {
     let fault = |reason: String| Error::Url { url: place.to_owned(), reason };
-    let (lister, at) = (Arc::clone(&store), path.clone());
-    let objects = wait(async move {
-        match lister.head(&at).await {
-            Ok(object) => Ok(vec![object]),
-            Err(object_store::Error::NotFound { .. }) => lister.list(Some(&at)).try_collect::<Vec<_>>().await,
-            Err(error) => Err(error),
-        }
-    })?
-    .map_err(|error| fault(error.to_string()))?;
-    let ending = |end: &str| -> Vec<_> { objects.iter().filter(|object| object.location.as_ref().ends_with(end)).collect() };
-    let mut shards = match objects.as_slice() {
-        [only] if only.location == *path => vec![only],
-        _ => ending(".safetensors"),
-    };
-    if shards.is_empty() {
-        shards = ending(".gguf");
-    }
-    shards.sort_by(|a, b| a.location.cmp(&b.location));
-    if shards.is_empty() {
-        return Err(fault("there is no such object, and no safetensors or GGUF files below it".to_owned()));
-    }
+    let (reader, at) = (Arc::clone(&store), path.clone());
+    let shards = wait(async move { shards(reader, at).await })?.map_err(fault)?;
     let files = shards.into_iter().map(|object| {
         let reader = Object { store: Arc::clone(&store), path: object.location.clone(), len: object.size };
         (PathBuf::from(object.location.as_ref()), Arc::new(reader) as Arc<dyn ReadAt>)
     });
     Ok(Model::from_readers(Path::new(place), files.collect())?)
+}
+
+/// How the name of an index of shards ends.
+const INDEX: &str = ".safetensors.index.json";
+
+/// The objects that a model is in, or why there are none.
+async fn shards(store: Arc<dyn ObjectStore>, path: ObjectPath) -> Result<Vec<ObjectMeta>, String> {
+    let said = |error: object_store::Error| error.to_string();
+    let is_index = path.as_ref().ends_with(INDEX);
+    let folder = match store.head(&path).await {
+        Ok(object) if !is_index => return Ok(vec![object]),
+        Ok(_) => path.parts().take(path.parts_count().saturating_sub(1)).collect(),
+        Err(object_store::Error::NotFound { .. }) => path.clone(),
+        Err(error) => return Err(said(error)),
+    };
+    let mut objects = store.list_with_delimiter(Some(&folder)).await.map_err(said)?.objects;
+    // Hidden files are what some systems keep about the others.
+    objects.retain(|object| object.location.filename().is_some_and(|name| !name.starts_with('.')));
+    objects.sort_by(|a, b| a.location.cmp(&b.location));
+    let ending = |end: &str| -> Vec<ObjectMeta> {
+        objects.iter().filter(|object| object.location.as_ref().ends_with(end)).cloned().collect()
+    };
+    let indices = if is_index { vec![path] } else { ending(INDEX).into_iter().map(|index| index.location).collect() };
+    match indices.as_slice() {
+        [] => {
+            let safetensors = ending(".safetensors");
+            let all = if safetensors.is_empty() { ending(".gguf") } else { safetensors };
+            match all.is_empty() {
+                true => Err("there is no such object, and no safetensors or GGUF files in such a folder".to_owned()),
+                false => Ok(all),
+            }
+        }
+        [index] => {
+            #[derive(Deserialize)]
+            struct Index {
+                weight_map: BTreeMap<String, String>,
+            }
+            let text = store.get(index).await.map_err(said)?.bytes().await.map_err(said)?;
+            let Index { weight_map } = serde_json::from_slice(&text).map_err(|error| format!("{index} is no index: {error}"))?;
+            let names: BTreeSet<String> = weight_map.into_values().collect();
+            let shard = |name: &String| {
+                let found = objects.iter().find(|object| object.location.filename() == Some(name));
+                found.cloned().ok_or_else(|| format!("{index} names `{name}`, which is not beside it"))
+            };
+            names.iter().map(shard).collect()
+        }
+        several => {
+            let names: Vec<_> = several.iter().filter_map(ObjectPath::filename).collect();
+            Err(format!("there are several models in this folder: open one of {}", names.join(", ")))
+        }
+    }
 }
 
 /// An object of a store.

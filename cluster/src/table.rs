@@ -2,12 +2,12 @@
 
 mod scan;
 
-use std::collections::BTreeMap;
-use std::collections::hash_map::DefaultHasher;
+use std::collections::hash_map::{DefaultHasher, RandomState};
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::hash::{Hash, Hasher};
+use std::hash::{BuildHasher, Hash, Hasher};
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::SchemaRef;
@@ -18,7 +18,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use quantlens::{Dtype, Model, Source, TensorInfo};
 use serde::{Deserialize, Serialize};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::{store, tile};
 pub(crate) use scan::TileScan;
 
@@ -44,16 +44,23 @@ impl Default for Partitions {
 /// Its columns are `number` (the tensor's place in the model), `tensor` (its name), and `tile`, a struct with some neighbouring values and what is known
 /// of the tensor: `number`, `tensor`, `shape`, `dtype`, `first` (the number of the first value), the values as `f32` or `f64`, and `error`, which says
 /// why they could not be read. A partition is a range of the model's values.
+///
+/// The client opens the model, and each executor once when it first reads of it; the scheduler does not.
 #[derive(Clone)]
 pub struct ModelTable {
     pub(crate) scan: Scan,
-    pub(crate) model: Model,
+    /// All tensors of the model; none where nobody asks.
+    infos: Arc<[TensorInfo]>,
+    /// Where it was opened for this table.
+    model: Option<Model>,
 }
 
 /// What is read, as it travels.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Scan {
     pub place: String,
+    /// Of this opening of the model: what was opened earlier may have been replaced since.
+    pub opening: u64,
     pub partitions: Partitions,
     /// The numbers of the tensors that are read; all if there are none.
     pub only: Option<Vec<usize>>,
@@ -76,23 +83,35 @@ impl ModelTable {
     /// As [`store::open`].
     pub fn open(place: &str, partitions: Partitions) -> Result<Self> {
         let model = store::open(place)?;
-        let scan = Scan { place: place.to_owned(), partitions, only: None, periods: BTreeMap::new(), stamp: stamp(&model) };
-        Ok(Self { scan, model })
+        let infos: Arc<[TensorInfo]> = model.infos().into();
+        // The state of a map differs from any other's.
+        let opening = RandomState::new().hash_one(place);
+        let (place, only, stamp) = (place.to_owned(), None, stamp(&infos));
+        let scan = Scan { place, opening, partitions, only, periods: BTreeMap::new(), stamp };
+        Ok(Self { scan, infos, model: Some(model) })
     }
 
-    /// What a scan of the same model read on another machine.
-    pub(crate) fn of_scan(scan: Scan) -> Result<Self> {
-        let model = store::open(&scan.place)?;
-        if stamp(&model) != scan.stamp {
-            let reason = "it has other tensors than when the query was made: leave a model alone while it is read".to_owned();
-            return Err(crate::Error::Url { url: scan.place, reason });
+    /// What another machine read, or sent to be read. The model is opened when something of it is.
+    pub(crate) fn of_scan(scan: Scan, infos: Vec<TensorInfo>) -> Self {
+        Self { scan, infos: infos.into(), model: None }
+    }
+
+    /// The model, which is opened here if it was not yet. May wait for a disk or a network.
+    pub(crate) fn model(&self) -> Result<Model> {
+        match &self.model {
+            Some(model) => Ok(model.clone()),
+            None => opened(&self.scan),
         }
-        Ok(Self { scan, model })
     }
 
     /// All tensors of the model.
     pub fn infos(&self) -> Vec<TensorInfo> {
-        self.model.infos()
+        self.infos.to_vec()
+    }
+
+    /// The same model, shared out so.
+    pub fn with_partitions(&self, partitions: Partitions) -> Self {
+        Self { scan: Scan { partitions, ..self.scan.clone() }, ..self.clone() }
     }
 
     /// The same model with only the tensors of these numbers, in this order.
@@ -102,14 +121,13 @@ impl ModelTable {
 
     /// The tensors that are read, each with its number.
     pub(crate) fn selected(&self) -> Vec<(u64, TensorInfo)> {
-        let infos = self.model.infos();
-        let numbers = self.scan.only.clone().unwrap_or_else(|| (0..infos.len()).collect());
-        numbers.into_iter().filter_map(|number| Some((number as u64, infos.get(number)?.clone()))).collect()
+        let numbers = self.scan.only.clone().unwrap_or_else(|| (0..self.infos.len()).collect());
+        numbers.into_iter().filter_map(|number| Some((number as u64, self.infos.get(number)?.clone()))).collect()
     }
 
     /// The same model with only these tensors, cut so.
     pub(crate) fn with(&self, only: Vec<usize>, periods: BTreeMap<usize, usize>) -> Self {
-        Self { scan: Scan { only: Some(only), periods, ..self.scan.clone() }, model: self.model.clone() }
+        Self { scan: Scan { only: Some(only), periods, ..self.scan.clone() }, ..self.clone() }
     }
 
     /// The tiles of each partition: a tensor's number and a range of its elements.
@@ -182,17 +200,46 @@ fn cut(elements: Range<usize>, length: usize) -> impl Iterator<Item = Range<usiz
 }
 
 /// The names, shapes and types of all tensors in a number.
-fn stamp(model: &Model) -> u64 {
+fn stamp(infos: &[TensorInfo]) -> u64 {
     let mut hasher = DefaultHasher::new();
-    for info in model.infos() {
-        (info.name, info.shape, info.dtype.to_string(), info.stored).hash(&mut hasher);
+    for info in infos {
+        (&info.name, &info.shape, info.dtype.to_string(), &info.stored).hash(&mut hasher);
     }
     hasher.finish()
 }
 
+/// The model of a scan that came from elsewhere. It is opened once in this process for all its partitions, not for each: a model in a store of objects has
+/// several requests for each of its shards.
+fn opened(scan: &Scan) -> Result<Model> {
+    /// Those that were asked for last stay open.
+    const MOST: usize = 4;
+    type Slot = Arc<Mutex<Option<Model>>>;
+    static OPENED: Mutex<VecDeque<(u64, Slot)>> = Mutex::new(VecDeque::new());
+    let slot = {
+        let mut all = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = all.iter().position(|(opening, _)| *opening == scan.opening);
+        let own = known.and_then(|place| all.remove(place)).unwrap_or_else(|| (scan.opening, Slot::default()));
+        let slot = Arc::clone(&own.1);
+        all.push_front(own);
+        all.truncate(MOST);
+        slot
+    };
+    // Others that want the same wait for it. Where it fails, the next one tries again.
+    let mut model = slot.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(model) = &*model {
+        return Ok(model.clone());
+    }
+    let found = store::open(&scan.place)?;
+    if stamp(&found.infos()) != scan.stamp {
+        let reason = "it has other tensors than when the query was made: leave a model alone while it is read".to_owned();
+        return Err(Error::Url { url: scan.place.clone(), reason });
+    }
+    Ok(model.insert(found).clone())
+}
+
 impl fmt::Debug for ModelTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ModelTable of {:?}", self.model)
+        write!(f, "ModelTable of {}, {} tensors", self.scan.place, self.infos.len())
     }
 }
 

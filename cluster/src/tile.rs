@@ -43,6 +43,9 @@ pub(crate) static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
     ]))
 });
 
+/// The place of `tile` among them.
+pub(crate) const TILE_COLUMN: usize = 2;
+
 /// The type of a tile.
 pub(crate) fn data_type() -> DataType {
     DataType::Struct(FIELDS.clone())

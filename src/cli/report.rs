@@ -7,7 +7,7 @@ use quantlens::{Metrics, Quantizer, ReportRow, Source, frame_of_rows, report_row
 
 use super::bar::Bar;
 use super::output::{self, Output};
-use super::select::{DEFAULT, Schemes, Selection, select};
+use super::select::{DEFAULT, Schemes, Selection, select_for};
 use super::table::{Column, Table, Values};
 use super::terminal::{self, Shown};
 use super::{Status, Stop, channels, count, go_on, html, print, say, summary};
@@ -55,7 +55,8 @@ pub struct Args {
     /// Also make a page with figures and a table, which needs nothing but itself.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
-    /// Measure on the cluster of the scheduler at this address (quantlens-ballista), whose executors see the files at the same paths.
+    /// Measure on the cluster of the scheduler at this address (quantlens-ballista), whose executors see the files at the same paths. A file
+    /// may be a URL then, as s3://bucket/folder.
     #[cfg(feature = "cluster")]
     #[arg(long, value_name = "HOST:PORT", conflicts_with = "channels")]
     cluster: Option<String>,
@@ -210,7 +211,7 @@ pub fn run(args: &Args) -> Result<Status, Stop> {
     // Before work that takes long.
     args.check_sort()?;
     output::check(args.output.iter().map(Output::path).chain(args.html.as_deref()), &args.files)?;
-    let files = select(&args.files, &args.tensor)?;
+    let files = select_for(args.cluster(), &args.files, &args.tensor)?;
     let mut measured =
         if args.channels { channels::measure(&files, &schemes)? } else { measure(&files, &schemes, args.cluster())? };
     go_on()?;

@@ -4,28 +4,57 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use quantlens::{
-    Dtype, Model, Quantizer, Skipped, Slice, Source, Tensor, TensorInfo, TileBuffer, known_formats, open, quantizer,
+    Dtype, Error, FileFormat, Model, Quantizer, Skipped, Slice, Source, Tensor, TensorInfo, TileBuffer, known_formats, open,
+    quantizer,
 };
 
 use super::Stop;
 
 /// Some tensors of a model.
 pub struct Selection {
-    pub model: Model,
-    /// Their places in the model.
+    path: PathBuf,
+    /// `None` of one that only a cluster reads.
+    model: Option<Model>,
+    /// All tensors of the model, and the bits that a value of each takes where it is, where its kind tells.
+    tensors: Vec<(TensorInfo, Option<f64>)>,
+    /// The places in the model of those that are selected.
     numbers: Vec<usize>,
 }
 
 impl Selection {
     pub fn all(path: &Path) -> Result<Self, Stop> {
         let model = open(path)?;
-        let numbers = (0..model.infos().len()).collect();
-        Ok(Self { model, numbers })
+        let stored_bits = |number| model.stored_bits_per_element(number);
+        let tensors = model.infos().into_iter().enumerate().map(|(number, info)| (info, stored_bits(number))).collect();
+        Ok(Self::of(path, Some(model), tensors))
+    }
+
+    /// The model of a URL, which is read by a cluster.
+    #[cfg(feature = "cluster")]
+    fn listed(url: &Path) -> Result<Self, Stop> {
+        let listed = super::cluster::list(&url.to_string_lossy())?;
+        Ok(Self::of(url, None, listed.into_iter().map(|listed| (listed.info, listed.stored_bits)).collect()))
+    }
+
+    fn of(path: &Path, model: Option<Model>, tensors: Vec<(TensorInfo, Option<f64>)>) -> Self {
+        let numbers = (0..tensors.len()).collect();
+        Self { path: path.to_owned(), model, tensors, numbers }
     }
 
     /// The path, as it was given.
+    #[cfg(feature = "cluster")]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The same as text.
     pub fn name(&self) -> String {
-        self.model.path().display().to_string()
+        self.path.display().to_string()
+    }
+
+    /// What kind of file it is.
+    pub fn format(&self) -> Option<FileFormat> {
+        self.model.as_ref().map(Model::format)
     }
 
     /// The places in the model of the tensors that are selected.
@@ -36,7 +65,7 @@ impl Selection {
 
     /// Bits that a value of each tensor takes where it is; `None` where that is not told by its kind, as in CSV.
     pub fn stored_bits(&self) -> Vec<Option<f64>> {
-        self.numbers.iter().map(|&number| self.model.stored_bits_per_element(number)).collect()
+        self.numbers.iter().filter_map(|&number| Some(self.tensors.get(number)?.1)).collect()
     }
 
     pub fn elements(&self) -> usize {
@@ -47,34 +76,52 @@ impl Selection {
         // No tensor has the other number, which the model says.
         self.numbers.get(tensor).copied().unwrap_or(usize::MAX)
     }
+
+    fn model(&self) -> quantlens::Result<&Model> {
+        let reason = || format!("the values of `{}` are read by a cluster", self.name());
+        self.model.as_ref().ok_or_else(|| Error::Nothing { what: "model", reason: reason() })
+    }
 }
 
 impl Source for Selection {
     fn infos(&self) -> Vec<TensorInfo> {
-        let infos = self.model.infos();
-        self.numbers.iter().filter_map(|&number| infos.get(number).cloned()).collect()
+        self.numbers.iter().filter_map(|&number| Some(self.tensors.get(number)?.0.clone())).collect()
     }
 
     fn read<'a>(&'a self, tensor: usize, elements: Range<usize>, buffer: &'a mut TileBuffer) -> quantlens::Result<Slice<'a>> {
-        self.model.read(self.number(tensor), elements, buffer)
+        self.model()?.read(self.number(tensor), elements, buffer)
     }
 
     fn skipped(&self) -> Vec<Skipped> {
-        self.model.skipped().to_vec()
+        self.model.as_ref().map(|model| model.skipped().to_vec()).unwrap_or_default()
     }
 
     fn tensor_at(&self, index: usize) -> quantlens::Result<Tensor> {
-        self.model.tensor_at(self.number(index))
+        self.model()?.tensor_at(self.number(index))
     }
 }
 
 /// Opens files, and of each takes the tensors whose names match one of the patterns, or all if there is none. Files without any are
 /// left out.
 pub fn select(paths: &[PathBuf], patterns: &[String]) -> Result<Vec<Selection>, Stop> {
-    let mut files = paths.iter().map(|path| Selection::all(path)).collect::<Result<Vec<_>, _>>()?;
+    choose(paths.iter().map(|path| Selection::all(path)).collect::<Result<_, _>>()?, patterns)
+}
+
+/// The same where a cluster is asked, which may also be told URLs.
+pub fn select_for(cluster: Option<&str>, paths: &[PathBuf], patterns: &[String]) -> Result<Vec<Selection>, Stop> {
+    #[cfg(feature = "cluster")]
+    if cluster.is_some() {
+        let any = |path: &PathBuf| if super::cluster::is_url(path) { Selection::listed(path) } else { Selection::all(path) };
+        return choose(paths.iter().map(any).collect::<Result<_, _>>()?, patterns);
+    }
+    let _ = cluster;
+    select(paths, patterns)
+}
+
+fn choose(mut files: Vec<Selection>, patterns: &[String]) -> Result<Vec<Selection>, Stop> {
     for file in &files {
         if file.numbers.is_empty() {
-            let skipped = file.model.skipped();
+            let skipped = file.skipped();
             let first = skipped.first().map_or_else(String::new, |first| {
                 format!("; {} skipped, such as `{}` ({}): {}", skipped.len(), first.name, first.stored, first.reason)
             });

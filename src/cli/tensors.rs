@@ -137,7 +137,8 @@ pub fn run(args: &Args) -> Result<Status, Stop> {
     print(&text)?;
     let values = with_prefix(file.elements() as f64);
     let tensors = count(infos.len(), "tensor");
-    say(&format!("{}: {tensors}, {values} values, {} skipped", file.model.format(), skipped.len()));
+    let format = file.format().map(|format| format!("{format}: ")).unwrap_or_default();
+    say(&format!("{format}{tensors}, {values} values, {} skipped", skipped.len()));
     for error in &failures {
         say(&format!("failed: {error}"));
     }

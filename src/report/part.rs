@@ -154,9 +154,9 @@ impl TallyPart {
             return Ok(());
         }
         self.accumulator.merge(other.accumulator)?;
-        self.clipped += other.clipped;
+        self.clipped = self.clipped.saturating_add(other.clipped);
         self.counts.resize(self.counts.len().max(other.counts.len()), 0);
-        self.counts.iter_mut().zip(other.counts).for_each(|(total, count)| *total += count);
+        self.counts.iter_mut().zip(other.counts).for_each(|(total, count)| *total = total.saturating_add(count));
         self.row = self.row.take().or(other.row);
         Ok(())
     }

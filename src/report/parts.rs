@@ -219,10 +219,11 @@ impl<'a> TensorReport<'a> {
     /// Adds a part of other values of the same tensor, under the same plan.
     ///
     /// # Errors
-    /// [`Error::Overlap`] if both have a value; what [`ReportPart`] is then is of no use.
+    /// [`Error::Overlap`] if both have a value; [`Error::DamagedPart`] if a part that was read from somewhere cannot be of this plan. What the part is then
+    /// is of no use.
     pub fn merge(&self, part: &mut ReportPart, other: ReportPart) -> Result<()> {
         part.make_room(self.quantizers.len());
-        part.elements += other.elements;
+        part.elements = part.elements.saturating_add(other.elements);
         if let Some(unusable) = other.unusable {
             part.note_unusable(unusable);
         }
@@ -234,7 +235,7 @@ impl<'a> TensorReport<'a> {
         }
         for (period, pieces) in other.pieces {
             for (first, piece) in pieces {
-                let first = first as usize;
+                let first = self.checked(period, first, &piece)?;
                 match (&self.plans, &piece) {
                     (Plans::F32(plans), Piece::F32(_)) => self.add_piece(plans, part, period as usize, first, piece)?,
                     (Plans::F64(plans), Piece::F64(_)) => self.add_piece(plans, part, period as usize, first, piece)?,
@@ -244,6 +245,17 @@ impl<'a> TensorReport<'a> {
             }
         }
         Ok(())
+    }
+
+    /// The number of a piece's first value, if the piece lies in one slab of the tensor.
+    fn checked(&self, period: u64, first: u64, piece: &Piece) -> Result<usize> {
+        let damaged = |reason| Error::DamagedPart { name: self.info.name.clone(), reason };
+        let slab = first.checked_div(period).ok_or_else(|| damaged("its slabs have no length"))?;
+        let slab_end = (slab + 1).saturating_mul(period).min(self.info.elements() as u64);
+        match first.checked_add(piece.as_slice().len() as u64) {
+            Some(end) if first < end && end <= slab_end => Ok(first as usize),
+            _ => Err(damaged("some of its values lie outside of the tensor or across slabs")),
+        }
     }
 
     /// The tensor's rows of a report, one a quantizer.

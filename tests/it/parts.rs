@@ -186,3 +186,25 @@ fn values_that_are_missing_or_come_twice_or_are_anothers_are_errors() {
     assert!(fails!(plan().add(&mut some, 4000, Slice::F64(&[0.0; 2])), Error::DtypeMismatch { .. }));
     assert!(fails!(plan().rows(ReportPart::default()), Error::Parts { seen: 0, .. }));
 }
+
+/// What comes from elsewhere may be anything.
+#[test]
+fn damaged_parts_are_errors() {
+    let tensor = Synthetic::normal(0.0, 1.0).seed(1).tensor::<f32>("w", &[8, 100]).unwrap();
+    let (info, quantizers) = (tensor.infos().remove(0), quantizers(&["int8-sym-axis0"]));
+    let plan = TensorReport::new(&info, &quantizers);
+    let mut part = ReportPart::default();
+    plan.add(&mut part, 110, slice(&tensor, 110, 150)).unwrap();
+    let written = serde_json::to_value(&part).unwrap();
+    let piece = written["pieces"]["100"]["110"].clone();
+    assert!(piece.is_object(), "{written}");
+    for (period, first) in
+        [("0", "110"), ("100", "170"), ("100", "790"), ("100", "18446744073709551610"), ("18446744073709551615", "790")]
+    {
+        let mut damaged = written.clone();
+        damaged["pieces"] = serde_json::json!({ period: { first: piece } });
+        let damaged: ReportPart = serde_json::from_value(damaged).unwrap();
+        let error = plan.merge(&mut ReportPart::default(), damaged).unwrap_err();
+        assert!(matches!(&error, Error::DamagedPart { name, .. } if name == "w"), "{period} {first}: {error}");
+    }
+}

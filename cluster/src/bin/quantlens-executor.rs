@@ -1,6 +1,6 @@
 //! `quantlens-executor`: Ballista's executor, with quantlens' functions in it.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -18,8 +18,11 @@ struct Options {
     #[arg(long, default_value_t = 50050)]
     scheduler_port: u16,
     /// The address to listen on.
-    #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
-    bind: IpAddr,
+    #[arg(long, default_value_t = Ipv4Addr::LOCALHOST)]
+    bind: Ipv4Addr,
+    /// The name or address by which other machines reach this one; without it what --bind says.
+    #[arg(long)]
+    external_host: Option<String>,
     /// The port to listen on; the next one is used, too. Each executor of a machine needs two of its own.
     #[arg(long, default_value_t = 50051)]
     port: u16,
@@ -29,7 +32,7 @@ struct Options {
     /// How many partitions are measured at once, each on all threads (RAYON_NUM_THREADS says how many those are).
     #[arg(long, default_value_t = 2)]
     tasks: usize,
-    /// The folder where parts of reports wait for who fetches them; without it a temporary one.
+    /// The folder where parts of reports are kept until they are fetched; without it a temporary one.
     #[arg(long)]
     work_dir: Option<PathBuf>,
     /// Seconds between two signs of life to the scheduler.
@@ -39,10 +42,12 @@ struct Options {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Options { scheduler_host, scheduler_port, bind, port, allow_remote, tasks, work_dir, heartbeat_seconds } =
+    // What Ballista has to say: warnings, or what RUST_LOG asks for.
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
+    let Options { scheduler_host, scheduler_port, bind, external_host, port, allow_remote, tasks, work_dir, heartbeat_seconds } =
         Options::parse();
-    eprintln!("quantlens-executor: listening on {bind}:{port}, for the scheduler at {scheduler_host}:{scheduler_port}");
-    let listen = Listen { host: bind, port, allow_remote };
+    eprintln!("quantlens-executor: will listen on {bind}:{port}, for the scheduler at {scheduler_host}:{scheduler_port}");
+    let listen = Listen { host: bind, port, allow_remote, external_host };
     match executor(Executor { listen, scheduler_host, scheduler_port, tasks, work_dir, heartbeat_seconds }).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

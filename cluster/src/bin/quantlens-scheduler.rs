@@ -1,6 +1,6 @@
 //! `quantlens-scheduler`: Ballista's scheduler, with quantlens' functions in it.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -11,8 +11,11 @@ use quantlens_ballista::cluster::{Listen, scheduler};
 #[command(version, about)]
 struct Options {
     /// The address to listen on.
-    #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
-    bind: IpAddr,
+    #[arg(long, default_value_t = Ipv4Addr::LOCALHOST)]
+    bind: Ipv4Addr,
+    /// The name or address by which other machines reach this one; without it what --bind says.
+    #[arg(long)]
+    external_host: Option<String>,
     /// The port to listen on.
     #[arg(long, default_value_t = 50050)]
     port: u16,
@@ -26,9 +29,11 @@ struct Options {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Options { bind, port, allow_remote, executor_timeout_seconds } = Options::parse();
-    eprintln!("quantlens-scheduler: listening on {bind}:{port}");
-    match scheduler(Listen { host: bind, port, allow_remote }, executor_timeout_seconds).await {
+    // What Ballista has to say: warnings, or what RUST_LOG asks for.
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
+    let Options { bind, external_host, port, allow_remote, executor_timeout_seconds } = Options::parse();
+    eprintln!("quantlens-scheduler: will listen on {bind}:{port}");
+    match scheduler(Listen { host: bind, port, allow_remote, external_host }, executor_timeout_seconds).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");

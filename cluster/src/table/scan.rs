@@ -18,7 +18,7 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, Partitioning, PlanProperties,
 };
 use futures::{StreamExt, TryStreamExt, stream};
-use quantlens::{Source, TileBuffer};
+use quantlens::{Model, Source, TensorInfo, TileBuffer};
 
 use super::ModelTable;
 use crate::tile;
@@ -31,8 +31,8 @@ static WANTED: LazyLock<SchemaRef> = LazyLock::new(|| {
     Arc::new(Schema::new(vec![column("number"), column("start"), column("end")]))
 });
 
-/// Reads tiles of a model. Which ones, its input says: rows in memory, partition by partition. Ballista cuts such an input into the partitions of a task,
-/// and knows no other plan that it could cut; and a task is sent no more than what it has to read.
+/// Reads tiles of a model. Which ones, its input says: rows in memory, partition by partition. Of all plans without an input, rows in memory are what
+/// Ballista cuts into the partitions of its tasks, so that a task is sent no more than what it has to read.
 #[derive(Debug, Clone)]
 pub(crate) struct TileScan {
     pub table: ModelTable,
@@ -126,23 +126,46 @@ impl ExecutionPlan for TileScan {
         let rows = self.input.execute(partition, context)?;
         let tiles = rows.and_then(async |rows| Ok(stream::iter(tiles_of(&rows)?.into_iter().map(Ok)))).try_flatten();
         let (table, projection) = (self.table.clone(), self.projection.clone());
-        let infos = Arc::new(table.infos());
-        let batches = tiles.and_then(move |(number, elements)| {
-            let (model, infos, projection) = (table.model.clone(), Arc::clone(&infos), projection.clone());
-            // Reading waits for a disk or a network.
-            let read = tokio::task::spawn_blocking(move || -> Result<RecordBatch> {
-                let Some(info) = infos.get(number) else { return exec_err!("there is no tensor {number}") };
-                let mut buffer = TileBuffer::default();
-                let first = elements.start;
-                let values = model.read(number, elements, &mut buffer).map_err(|error| error.cause().to_string());
-                let row = tile::row(number, info, first, values)?;
-                Ok(match projection {
-                    Some(columns) => row.project(&columns)?,
-                    None => row,
-                })
-            });
-            async move { read.await.map_err(|error| DataFusionError::External(Box::new(error)))? }
-        });
-        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), batches.boxed())))
+        let batches = async move {
+            let open = move || -> Result<_> {
+                // As text, which is what Ballista hands on of an error.
+                let model = table.model().map_err(|error| DataFusionError::Execution(error.to_string()))?;
+                let infos = model.infos();
+                Ok(Arc::new((model, infos)))
+            };
+            let opened = blocking(open).await?;
+            Ok::<_, DataFusionError>(tiles.and_then(move |(number, elements)| {
+                let (opened, projection) = (Arc::clone(&opened), projection.clone());
+                blocking(move || read(&opened.0, &opened.1, number, elements, projection.as_deref()))
+            }))
+        };
+        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), stream::once(batches).try_flatten().boxed())))
     }
+}
+
+/// Does what waits for a disk or a network.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| DataFusionError::External(Box::new(error)))?
+}
+
+/// One tile, of which only these columns are wanted.
+fn read(
+    model: &Model,
+    infos: &[TensorInfo],
+    number: usize,
+    elements: Range<usize>,
+    columns: Option<&[usize]>,
+) -> Result<RecordBatch> {
+    let Some(info) = infos.get(number) else { return exec_err!("there is no tensor {number}") };
+    let mut buffer = TileBuffer::default();
+    let first = elements.start;
+    let values = match columns {
+        Some(columns) if !columns.contains(&tile::TILE_COLUMN) => Err("nobody asked for it".to_owned()),
+        _ => model.read(number, elements, &mut buffer).map_err(|error| error.cause().to_string()),
+    };
+    let row = tile::row(number, info, first, values)?;
+    Ok(match columns {
+        Some(columns) => row.project(columns)?,
+        None => row,
+    })
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, AsArray, Float64Array};
 use datafusion::prelude::SessionContext;
+use datafusion::scalar::ScalarValue;
 use object_store::{ObjectStoreExt, memory::InMemory};
 use quantlens::{Source, frame_of_rows};
 use quantlens_ballista::{Error, ModelTable, Partitions, cluster, register_parquet, report, report_rows, store};
@@ -92,6 +93,33 @@ async fn tiles_in_a_parquet_file_have_the_same_report() {
     context.sql(&copy).await.unwrap().collect().await.unwrap();
     register_parquet(&context, "tiles", file.to_str().unwrap()).await.unwrap();
     assert_same(&report_rows(&context, "tiles", &SCHEMES).await.unwrap(), &expected);
+
+    // As somebody writes such a view: 0 is an Int64.
+    context.register_parquet("file", file.to_str().unwrap(), Default::default()).await.unwrap();
+    let view = "CREATE VIEW view AS SELECT 0 AS number, tensor, tile(tensor, shape, first, values) AS tile FROM file";
+    context.sql(view).await.unwrap().collect().await.unwrap();
+    assert_same(&report_rows(&context, "view", &SCHEMES).await.unwrap(), &expected);
+}
+
+/// A query that does not name the tiles needs no values.
+#[tokio::test(flavor = "multi_thread")]
+async fn names_are_told_without_reading_values() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.safetensors");
+    let tensors = ["a", "b"].map(|name| quantlens::Synthetic::normal(0.0, 1.0).seed(1).tensor::<f32>(name, &[64, 512]).unwrap());
+    write_safetensors(&path, &tensors);
+    let context = context(path.to_str().unwrap(), Partitions::PerTensor(2));
+    // Without most of its values, of which a tile would say that it cannot be read.
+    let length = fs::metadata(&path).unwrap().len();
+    fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(length / 10).unwrap();
+    let count = async |query: &str| {
+        let batches = context.sql(query).await.unwrap().collect().await.unwrap();
+        let ScalarValue::Int64(Some(count)) = ScalarValue::try_from_array(batches[0].column(0), 0).unwrap() else { panic!() };
+        count
+    };
+    assert_eq!(count("SELECT count(DISTINCT tensor) FROM model").await, 2);
+    assert_eq!(count("SELECT count(*) FROM model").await, 4);
+    assert_eq!(count("SELECT count(tile['error']) FROM model").await, 4);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -173,8 +201,26 @@ async fn a_model_in_a_store_of_objects_is_that_of_its_files() {
     }
     let one = store::open_in(Arc::clone(&objects), &"models/one/model-00002-of-00002.safetensors".into(), "one").unwrap();
     assert_eq!(one.infos().len(), 3);
-    let error = store::open_in(objects, &"models/two".into(), "memory://models/two").unwrap_err().to_string();
+    let error = store::open_in(Arc::clone(&objects), &"models/two".into(), "memory://models/two").unwrap_err().to_string();
     assert!(error.contains("`memory://models/two` cannot be opened: there is no such object"), "{error}");
+
+    // What does not belong to the model: hidden, below, or not named by the index.
+    let shard = fs::read(path.join("model-00001-of-00002.safetensors")).unwrap();
+    for name in ["models/one/.hidden.safetensors", "models/one/old/model.safetensors"] {
+        objects.put(&name.into(), shard.clone().into()).await.unwrap();
+    }
+    assert_eq!(store::open_in(Arc::clone(&objects), &"models/one".into(), "one").unwrap().infos(), expected.infos());
+    objects.put(&"models/one/whole.safetensors".into(), shard.into()).await.unwrap();
+    assert!(store::open_in(Arc::clone(&objects), &"models/one".into(), "one").is_err(), "the same tensors twice");
+    let index = br#"{"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}"#;
+    let name = "models/one/model.safetensors.index.json";
+    objects.put(&name.into(), index.to_vec().into()).await.unwrap();
+    for place in ["models/one", name] {
+        assert_eq!(store::open_in(Arc::clone(&objects), &place.into(), place).unwrap().infos(), expected.infos());
+    }
+    objects.delete(&"models/one/model-00002-of-00002.safetensors".into()).await.unwrap();
+    let error = store::open_in(objects, &name.into(), "one").unwrap_err().to_string();
+    assert!(error.contains("names `model-00002-of-00002.safetensors`, which is not beside it"), "{error}");
     // As a URL.
     let url = format!("file://{}", path.display());
     assert_eq!(ModelTable::open(&url, Partitions::default()).unwrap().infos(), expected.infos());
