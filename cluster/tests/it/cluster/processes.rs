@@ -82,8 +82,21 @@ impl Cluster {
     }
 
     pub async fn context(&self) -> datafusion::prelude::SessionContext {
-        cluster::connect(&format!("127.0.0.1:{}", self.port)).await.unwrap()
+        cluster::connect(&self.address()).await.unwrap()
     }
+
+    /// Of the scheduler.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+}
+
+/// The program `quantlens`.
+pub fn program() -> PathBuf {
+    let name = format!("quantlens{}", std::env::consts::EXE_SUFFIX);
+    let program = Path::new(env!("CARGO_BIN_EXE_quantlens-cluster")).with_file_name(name);
+    assert!(program.is_file(), "build it, too: --package quantlens --features quantlens/cluster");
+    program
 }
 
 /// Files below a folder.
@@ -117,16 +130,14 @@ async fn the_program_reports_from_a_cluster() {
     let folder = tempfile::tempdir().unwrap();
     let path = model(folder.path());
     let cluster = Cluster::new(1, folder.path());
-    let program =
-        Path::new(env!("CARGO_BIN_EXE_quantlens-cluster")).with_file_name(format!("quantlens{}", std::env::consts::EXE_SUFFIX));
-    assert!(program.is_file(), "build it, too: --package quantlens --features quantlens/cluster");
+    let program = program();
     let run = |arguments: &[&str]| {
         let scheme = ["report", path.to_str().unwrap(), "--scheme", "int8-sym-axis0,int4-sym-g128", "--tensor", "dense.*"];
         let output = Command::new(&program).args(scheme).args(arguments).output().unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         (output.status.code(), text(output.stdout), text(output.stderr))
     };
-    let address = format!("127.0.0.1:{}", cluster.port);
+    let address = cluster.address();
     let here = folder.path().join("here.csv");
     let there = folder.path().join("there.csv");
     let (status, said, _) = run(&["--output", here.to_str().unwrap()]);

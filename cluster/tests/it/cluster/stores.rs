@@ -2,6 +2,7 @@
 
 use std::env;
 use std::fs;
+use std::process::Command;
 use std::sync::Arc;
 
 use object_store::ObjectStoreExt;
@@ -9,7 +10,7 @@ use quantlens_ballista::{ModelTable, Partitions, report_rows};
 use url::Url;
 
 use super::models::{SCHEMES, assert_same, expected, model};
-use super::processes::Cluster;
+use super::processes::{Cluster, program};
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a server: call cluster/tests/s3"]
@@ -41,6 +42,16 @@ async fn a_model_in_s3_has_the_report_of_its_files() {
             expected.iter().filter(|row| name != "shard" || shard.contains(&row.tensor.as_str())).cloned().collect();
         assert_same(&found, &expected);
     }
+
+    // As its user asks for it: what the cluster reads there is what the program reads here.
+    let report = |place: &str, more: &[&str]| {
+        let output =
+            Command::new(program()).args(["report", place, "--scheme", "int8-sym-axis0,mxfp4"]).args(more).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let here = report(path.to_str().unwrap(), &["--tensor", "dense.*"]);
+    assert_eq!(report(&folder_url, &["--tensor", "dense.*", "--cluster", &cluster.address()]), here);
 
     let missing = ModelTable::open(&format!("{bucket}/models/two"), Partitions::default()).unwrap_err().to_string();
     assert!(missing.contains("/models/two` cannot be opened: there is no such object"), "{missing}");
