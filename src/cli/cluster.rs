@@ -35,7 +35,7 @@ pub fn list(url: &str) -> Result<Vec<Listed>, Stop> {
 /// The rows of a report of a file, in the library's order, from the cluster of the scheduler at this address.
 pub fn rows(scheduler: &str, file: &Selection, quantizers: &[&dyn Quantizer]) -> Result<Vec<ReportRow>, Stop> {
     let name = file.name();
-    let place = match is_url(Path::new(&name)) {
+    let place = match is_url(file.path()) {
         true => name,
         false => {
             let path = std::path::absolute(file.path()).map_err(|error| Stop::Error(error.to_string()))?;
